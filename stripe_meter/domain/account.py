@@ -1,0 +1,82 @@
+"""What we know of one customer: a frozen snapshot of their Stripe objects with its expiry inside.
+
+Owns the answer to "may this customer be served, and at which price". Reading and refreshing snapshots is the
+account cache's work. Times are seconds of the process's monotonic clock unless they say otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One priced meter of the customer's subscription: a subscription item.
+
+    Attributes:
+        id: `si_…`.
+        price: Stripe's price id.
+        meter: Stripe's meter id, `mtr_…`.
+        unit_amount: Minor units for one metered unit; None when the price has tiers.
+        currency: Lower-case ISO code.
+        created: Unix seconds; earlier usage is not billed by this item.
+    """
+
+    id: str
+    price: str
+    meter: str
+    unit_amount: Decimal | None
+    currency: str
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """The customer's live subscription of ours.
+
+    Attributes:
+        id: `sub_…`.
+        status: Stripe's word: `active`, `trialing`, `past_due`, `incomplete`, `unpaid`, `paused`.
+        items: By meter id.
+        has_payment_method: Whether a default payment method is on file (subscription's, else customer's).
+        latest_invoice: `in_…` or None.
+    """
+
+    id: str
+    status: str
+    items: Mapping[str, Item]
+    has_payment_method: bool
+    latest_invoice: str | None = None
+
+    @property
+    def is_solvent(self) -> bool:
+        """Active, with a card to charge. A trial bills no metered usage, so it does not count as solvent."""
+        return self.status == "active" and self.has_payment_method
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Snapshot of one customer.
+
+    Attributes:
+        customer: `cus_…`.
+        currency: The customer's currency once Stripe fixed it, or None.
+        subscription: Their live subscription of ours, the oldest when there are several, or None.
+        metadata: The customer's metadata: hashes of API keys live there.
+        deleted: True when Stripe says the customer was deleted.
+        fresh_until: Until then the snapshot is served as it is.
+        stale_until: Until then it is served while a newer one is fetched.
+    """
+
+    customer: str
+    currency: str | None = None
+    subscription: Subscription | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+    deleted: bool = False
+    fresh_until: float = 0.0
+    stale_until: float = 0.0
+
+    def item(self, meter: str) -> Item | None:
+        return self.subscription.items.get(meter) if self.subscription is not None else None

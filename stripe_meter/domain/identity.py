@@ -1,0 +1,111 @@
+"""Who calls: principals, API keys, and what an edge found out about one caller.
+
+Owns the form of an API key, `smk_<customer>_<secret>`, and how its secret is hashed and compared. Knows no
+framework and never decides who pays: a key counts only once its hash was found in that customer's metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+KEY_PREFIX: Final = "smk_"
+#: Metadata key under which a customer keeps the hash of one live API key: prefix + the key's public id.
+METADATA_KEY: Final = "stripe_meter_key_"
+#: Metadata key that ties a customer to one principal.
+METADATA_PRINCIPAL: Final = "stripe_meter_principal"
+#: Metadata allows 50 keys a customer; this many live API keys leave room for the author's own.
+MOST_KEYS: Final = 20
+
+_KEY: Final = re.compile(r"smk_(?P<customer>cus_[A-Za-z0-9_]{1,60}?)_(?P<id>[A-Za-z0-9]{6})(?P<secret>[A-Za-z0-9]{34})")
+_ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A verified caller: who vouched (`issuer`) and for whom (`subject`)."""
+
+    issuer: str
+    subject: str
+
+    @property
+    def digest(self) -> str:
+        """A short stable name without personal data, fit for metadata and idempotency keys."""
+        return hashlib.sha256(f"{self.issuer}\n{self.subject}".encode()).hexdigest()[:40]
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A well-formed API key. Well-formed says nothing about valid."""
+
+    customer: str
+    id: str
+    secret: str = field(repr=False)
+
+    @classmethod
+    def new(cls, customer: str) -> ApiKey:
+        """A fresh random key for `customer` (`cus_…`): about 200 bits of secret."""
+        draw = "".join(secrets.choice(_ALPHABET) for _ in range(40))
+        return cls(customer, draw[:6], draw[6:])
+
+    @classmethod
+    def parse(cls, text: str) -> ApiKey | None:
+        """The key in `text`, or None when it has not the form of one."""
+        match = _KEY.fullmatch(text.strip()) if len(text) <= 128 else None
+        return cls(match["customer"], match["id"], match["secret"]) if match else None
+
+    def reveal(self) -> str:
+        """The whole key, to be shown once to its owner."""
+        return f"{KEY_PREFIX}{self.customer}_{self.id}{self.secret}"
+
+    @property
+    def masked(self) -> str:
+        """For lists and logs."""
+        return f"{KEY_PREFIX}{self.customer}_{self.id}…"
+
+    @property
+    def metadata_key(self) -> str:
+        return METADATA_KEY + self.id
+
+    @property
+    def hash(self) -> str:
+        """What Stripe stores instead of the key. The secret is random and long, so one round of SHA-256 is enough."""
+        return hashlib.sha256(self.reveal().encode()).hexdigest()
+
+    def opens(self, metadata: Mapping[str, str]) -> bool:
+        """Whether this customer's metadata holds the hash of this very key; compared in constant time."""
+        stored = metadata.get(self.metadata_key, "")
+        return hmac.compare_digest(stored.partition(" ")[0].encode(), self.hash.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """What an edge learned about one caller, none of it believed yet but `principal`.
+
+    Attributes:
+        credential: Cache key of this identity: differs whenever the identity differs; never a secret in clear.
+        api_key: The key as presented, or None.
+        principal: Verified by the framework's own authentication, or None.
+        client: Where the request came from, for limits: an address, or `local` for stdio and in-memory.
+        base_url: Where our pages can be reached from the caller's browser, or None if the edge cannot tell.
+    """
+
+    credential: bytes
+    api_key: str | None = field(default=None, repr=False)
+    principal: Principal | None = None
+    client: str = "local"
+    base_url: str | None = None
+
+    @property
+    def is_known(self) -> bool:
+        return self.api_key is not None or self.principal is not None
+
+    @property
+    def is_local(self) -> bool:
+        """True on stdio and in memory, where the process serves one caller."""
+        return self.client == "local"

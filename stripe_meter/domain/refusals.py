@@ -1,0 +1,78 @@
+"""A refused call, in words a person understands and data an agent can act on.
+
+Owns the closed set of reasons and the sentence for each. The edges only carry it to the client. Nothing in a
+refusal may come from another customer or hold a secret.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from stripe_meter.errors import PaymentRequired
+
+Reason = Literal["payment_required", "identity_required", "billing_unavailable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a call was not served and what would change that.
+
+    Attributes:
+        reason: From the closed set; agents may branch on it.
+        text: One or two sentences for a person, with the link in it when there is one.
+        tool: Billing identity of the tool.
+        price: For people, such as `$0.05 a call`.
+        checkout_url: Where a person can pay, or None.
+        retry_after: Seconds, where waiting helps, or None.
+    """
+
+    reason: Reason
+    text: str
+    tool: str
+    price: str
+    checkout_url: str | None = None
+    retry_after: float | None = None
+
+    def data(self) -> dict[str, Any]:
+        """The JSON form that travels in `_meta["stripe-meter/payment-required"]`."""
+        data: dict[str, Any] = {"reason": self.reason, "tool": self.tool, "price": self.price}
+        if self.checkout_url is not None:
+            data["checkout_url"] = self.checkout_url
+        if self.retry_after is not None:
+            data["retry_after_seconds"] = self.retry_after
+        return data
+
+    def error(self) -> PaymentRequired:
+        return PaymentRequired(
+            self.text, reason=self.reason, checkout_url=self.checkout_url, retry_after=self.retry_after
+        )
+
+
+def payment_required(tool: str, price: str, url: str) -> Refusal:
+    return Refusal("payment_required", f"{tool} costs {price}. Pay here, then call again: {url}", tool, price, url)
+
+
+def invoice_open(tool: str, price: str, url: str) -> Refusal:
+    text = f"{tool} costs {price}, and your last invoice is not paid. Pay it here, then call again: {url}"
+    return Refusal("payment_required", text, tool, price, url)
+
+
+def identity_required(tool: str, price: str, url: str) -> Refusal:
+    text = (
+        f"{tool} costs {price}. Pay here and you receive an API key; then call again with the key "
+        f"in the x-api-key header: {url}"
+    )
+    return Refusal("identity_required", text, tool, price, url)
+
+
+def key_refused(tool: str, price: str, url: str | None) -> Refusal:
+    text = f"This API key is not valid (any more), and {tool} costs {price}."
+    if url is not None:
+        text += f" Use another key, or pay here and receive a new one: {url}"
+    return Refusal("identity_required", text, tool, price, url)
+
+
+def billing_unavailable(tool: str, price: str, retry_after: float) -> Refusal:
+    text = f"{tool} costs {price}, but billing cannot be reached right now. Call again in {retry_after:g} seconds."
+    return Refusal("billing_unavailable", text, tool, price, retry_after=retry_after)

@@ -1,0 +1,69 @@
+"""A priced tool: its billing identity, its rates and how its work is counted.
+
+Owns the rules that hold for one tool by itself. Does not know the function behind it or the framework it is
+registered in. Raises `ConfigurationError` when the pieces contradict each other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from stripe_meter.domain.rates import Rate
+from stripe_meter.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from stripe_meter.domain.usage import Call
+
+#: Leaves room for a namespace within the 80 to 100 characters that Stripe's names may have.
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,59}")
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """One tool as it is sold.
+
+    Attributes:
+        name: Its identity in Stripe; renaming the function must not open a new meter.
+        rates: What it costs, in the author's order; see `parse_price`.
+        units: Counts the units of a finished call, or None when calls are counted or the tool adds units itself.
+        max_units: The most units one call may be billed, at least 1, or None for no bound.
+    """
+
+    name: str
+    rates: tuple[Rate, ...]
+    units: Callable[[Call], int] | None = None
+    max_units: int | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigurationError(
+                f"tool name {self.name!r} cannot name a meter; "
+                'write name="…" with at most 60 letters, digits, ".", "_" or "-"'
+            )
+        if self.max_units is not None and self.max_units < 1:
+            raise ConfigurationError(f"tool {self.name!r}: max_units={self.max_units} bills nothing; write at least 1")
+        if self.units is not None and not self.is_dynamic:
+            raise ConfigurationError(
+                f'tool {self.name!r} counts units but is priced per call; write for example price="$0.002 per word"'
+            )
+
+    @property
+    def is_free(self) -> bool:
+        return self.rates[0].kind == "free"
+
+    @property
+    def is_dynamic(self) -> bool:
+        """True when a call may count for any number of units, not for one."""
+        return any(rate.unit != "call" for rate in self.rates)
+
+    @property
+    def money_rates(self) -> tuple[Rate, ...]:
+        return tuple(rate for rate in self.rates if rate.kind == "money")
+
+    @property
+    def price(self) -> str:
+        """For people: `$0.05 a call`, `$0.002 per word or €0.002 per word`."""
+        return " or ".join(str(rate) for rate in self.rates)
