@@ -24,21 +24,21 @@ UNIT_AMOUNT_DECIMALS: Final = 12
 SYMBOLS: Final = {"$": "usd", "€": "eur", "£": "gbp", "¥": "jpy"}
 _SIGN_OF: Final = {code: sign for sign, code in SYMBOLS.items()}
 
-ZERO_DECIMAL: Final = frozenset("bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf".split())
-THREE_DECIMAL: Final = frozenset("bhd jod kwd omr tnd".split())
-_TWO_DECIMAL: Final = frozenset(
-    """
+_ZERO = "bif clp djf gnf jpy kmf krw mga pyg rwf vnd vuv xaf xof xpf"
+_THREE = "bhd jod kwd omr tnd"
+_TWO = """
     aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bmd bnd bob brl bsd btn bwp byn bzd cad cdf chf cny cop
     crc cve czk dkk dop dzd egp etb eur fjd fkp gbp gel gip gmd gtq gyd hkd hnl htg huf idr ils inr jmd kes kgs khr
     kyd kzt lak lbp lkr lrd lsl mad mdl mkd mmk mnt mop mur mvr mwk mxn myr mzn nad ngn nio nok npr nzd pab pen pgk
     php pkr pln qar ron rsd rub sar sbd scr sek sgd shp sle sos srd std szl thb tjs top try ttd twd tzs uah usd uyu
     uzs wst xcd xcg yer zar zmw
-    """.split()
-)
+"""
+ZERO_DECIMAL: Final = frozenset(_ZERO.split())
+THREE_DECIMAL: Final = frozenset(_THREE.split())
 #: Stripe's pages disagree on whether these have decimals, so an amount in them could be a hundredfold off.
 _AMBIGUOUS: Final = frozenset({"isk", "ugx"})
 
-CURRENCIES: Final = _TWO_DECIMAL | ZERO_DECIMAL | THREE_DECIMAL
+CURRENCIES: Final = frozenset(_TWO.split()) | ZERO_DECIMAL | THREE_DECIMAL
 
 
 def exponent(currency: str) -> int:

@@ -1,0 +1,115 @@
+"""The account snapshot: everything the gate wants to know of a customer, in one GET.
+
+Owns reading `GET /v1/customers/{id}?expand[]=subscriptions` into an `Account`. Reads are rationed (10,000 a month for
+the whole Stripe account), so nothing here asks twice.
+
+Rationed reads: https://docs.stripe.com/rate-limits · Periods and prices sit on subscription items since 2025.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from stripe_meter.domain.account import Account, Item, Subscription
+from stripe_meter.errors import StripeRejected
+from stripe_meter.gateway.connection import Connection, plain
+
+if TYPE_CHECKING:
+    import stripe
+
+#: Statuses in which a subscription still stands between the customer and a second one.
+_LIVE: Final = frozenset({"active", "trialing", "past_due", "incomplete", "unpaid", "paused"})
+
+
+class Accounts:
+    """Reads customers, and lets a subscription catch up with the catalogue."""
+
+    def __init__(self, connection: Connection, namespace: str) -> None:
+        self._connection = connection
+        self._namespace = namespace
+
+    async def read(self, customer: str) -> Account:
+        """The snapshot of `customer` (`cus_…`). A customer that does not exist counts as deleted."""
+        try:
+            found = await self._connection.read(
+                lambda client: client.v1.customers.retrieve_async(customer, {"expand": ["subscriptions"]})
+            )
+        except StripeRejected as error:
+            if error.code != "resource_missing":
+                raise
+            return Account(customer, deleted=True)
+        return await self.snapshot(found)
+
+    async def snapshot(self, customer: stripe.Customer) -> Account:
+        """The snapshot in a customer object whose `subscriptions` are expanded."""
+        if getattr(customer, "deleted", False):
+            return Account(customer.id, deleted=True)
+        ours = [
+            subscription
+            for subscription in (customer.subscriptions.data if customer.subscriptions is not None else [])
+            if subscription.status in _LIVE and plain(subscription.metadata).get("stripe_meter") == self._namespace
+        ]
+        # Two live ones would bill the same call twice; the oldest is the one everybody agrees on.
+        oldest = min(ours, key=lambda subscription: subscription.created, default=None)
+        return Account(
+            customer.id,
+            currency=customer.currency,
+            subscription=await self._subscription(oldest, customer) if oldest is not None else None,
+            metadata=plain(customer.metadata),
+        )
+
+    async def _subscription(self, found: stripe.Subscription, customer: stripe.Customer) -> Subscription:
+        items = list(found.items.data)
+        if found.items.has_more:
+            page = await self._connection.read(
+                lambda client: client.v1.subscription_items.list_async({"subscription": found.id, "limit": 100})
+            )
+            items = list(page.data)
+        settings = customer.invoice_settings
+        method = (
+            found.default_payment_method
+            or found.default_source
+            or (settings.default_payment_method if settings is not None else None)
+            or customer.default_source
+        )
+        return Subscription(
+            found.id,
+            found.status,
+            items={item.meter: item for item in map(_item, items) if item is not None},
+            has_payment_method=method is not None,
+            latest_invoice=_id(found.latest_invoice),
+        )
+
+    async def add_item(self, subscription: str, price: str) -> None:
+        """Put a tool that is newer than the subscription onto it; until then Stripe would never bill it."""
+        await self._connection.write(
+            lambda client, options: client.v1.subscription_items.create_async(
+                {"subscription": subscription, "price": price, "proration_behavior": "none"}, options
+            ),
+            key=f"item:{subscription}:{price}",
+        )
+
+    async def invoice_url(self, invoice: str) -> str | None:
+        """Where a person can pay an open invoice (`in_…`)."""
+        found = await self._connection.read(lambda client: client.v1.invoices.retrieve_async(invoice))
+        return found.hosted_invoice_url
+
+
+def _item(item: stripe.SubscriptionItem) -> Item | None:
+    price = item.price
+    if price.recurring is None or price.recurring.meter is None:
+        return None
+    amount = price.unit_amount_decimal
+    return Item(
+        item.id,
+        price.id,
+        price.recurring.meter,
+        Decimal(amount) if amount is not None else None,
+        price.currency,
+        item.created,
+    )
+
+
+def _id(reference: object) -> str | None:
+    return reference if isinstance(reference, str) or reference is None else str(getattr(reference, "id", ""))

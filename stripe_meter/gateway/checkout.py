@@ -1,0 +1,142 @@
+"""Checkout sessions: the hosted page where a caller puts a card behind their calls.
+
+Owns how a session is built so that every process comes to the same link, and what a finished one says. Metered prices
+take no quantity, nothing is due at once, and the subscription is flexible, which prices usage at the price in force.
+
+https://docs.stripe.com/api/checkout/sessions/create
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from stripe_meter.gateway.connection import Connection, plain
+from stripe_meter.gateway.limiter import Priority
+
+if TYPE_CHECKING:
+    import stripe
+
+#: Metadata key holding the hash of the claim: whoever can show the claim receives the API key.
+METADATA_CLAIM: Final = "stripe_meter_claim"
+
+_SLOT: Final = 12 * 3600
+_TRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A Checkout session.
+
+    Attributes:
+        id: `cs_…`.
+        url: Where the payer goes; None once it is over.
+        status: `open`, `complete` or `expired`.
+        customer: Who it is for, or who it made; None while nobody has paid.
+        created: Unix seconds.
+        expires_at: Unix seconds.
+        claim_hash: Hash of the claim for sessions that end in an API key, else None.
+    """
+
+    id: str
+    url: str | None
+    status: str
+    customer: str | None
+    created: int
+    expires_at: int
+    claim_hash: str | None = field(default=None, repr=False)
+
+    def is_claimed_by(self, claim: str) -> bool:
+        """Whether `claim` is the secret this session's payer was sent back with."""
+        return self.claim_hash is not None and secrets.compare_digest(self.claim_hash, _hash(claim))
+
+
+class Checkout:
+    """Makes and reads Checkout sessions that subscribe to metered prices."""
+
+    def __init__(self, connection: Connection, namespace: str) -> None:
+        self._connection = connection
+        self._namespace = namespace
+
+    async def for_customer(self, customer: str, prices: Sequence[str], pages: str) -> Session:
+        """The open session of a known customer, the same in every process for about half a day.
+
+        Args:
+            customer: `cus_…`.
+            prices: Stripe price ids, metered; at most 20.
+            pages: Base URL of our success and cancel pages.
+        """
+        bucket = int(self._connection.clock.now()) // _SLOT
+        params = {
+            **self._params(prices, pages, f"{pages}/success?session_id={{CHECKOUT_SESSION_ID}}"),
+            "customer": customer,
+            # The same in every process, and always between 12 and 24 hours ahead, which is what Stripe allows.
+            "expires_at": (bucket + 2) * _SLOT - 60,
+        }
+        digest = _hash(json.dumps(params, sort_keys=True))[:16]
+        for attempt in range(_TRIES):
+            session, replayed = await self._create(params, f"checkout:{customer}:{digest}:{attempt}")
+            # A replay shows the session as it was born; only then is it worth a read whether it is still open.
+            if not replayed or (session := await self.read(session.id)).status == "open":
+                break
+        return session
+
+    async def for_anybody(self, prices: Sequence[str], pages: str) -> Session:
+        """A session of its own for a caller nobody knows: it makes the customer, and ends in an API key."""
+        claim = secrets.token_urlsafe(24)
+        success = f"{pages}/success?session_id={{CHECKOUT_SESSION_ID}}&claim={claim}"
+        params = self._params(prices, pages, success)
+        params["metadata"] = {**params["metadata"], METADATA_CLAIM: _hash(claim)}
+        session, _ = await self._create(params, None)
+        return session
+
+    async def read(self, session: str) -> Session:
+        """The session as it is now. Raises `StripeRejected` when there is none of that id."""
+        found = await self._connection.read(
+            lambda client: client.v1.checkout.sessions.retrieve_async(session), Priority.PURCHASE
+        )
+        return _session(found)
+
+    async def _create(self, params: dict[str, Any], key: str | None) -> tuple[Session, bool]:
+        made = await self._connection.write(
+            lambda client, options: client.v1.checkout.sessions.create_async(
+                params,  # type: ignore[arg-type]  # a TypedDict of the SDK's
+                options,
+            ),
+            key=key,
+            priority=Priority.PURCHASE,
+        )
+        response = made.last_response
+        return _session(made), response is not None and response.headers.get("Idempotent-Replayed") == "true"
+
+    def _params(self, prices: Sequence[str], pages: str, success_url: str) -> dict[str, Any]:
+        marks = {"stripe_meter": self._namespace}
+        return {
+            "mode": "subscription",
+            "line_items": [{"price": price} for price in prices],
+            "success_url": success_url,
+            "cancel_url": f"{pages}/cancel",
+            "metadata": marks,
+            "subscription_data": {"metadata": marks, "billing_mode": {"type": "flexible"}},
+        }
+
+
+def _session(found: stripe.checkout.Session) -> Session:
+    customer = found.customer
+    return Session(
+        found.id,
+        found.url,
+        str(found.status),
+        customer if isinstance(customer, str) or customer is None else customer.id,
+        found.created,
+        found.expires_at,
+        plain(found.metadata).get(METADATA_CLAIM),
+    )
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,96 @@
+"""Customers and their API keys.
+
+Owns who a verified principal is in Stripe, and which API keys a customer has. Keys live in the customer's metadata as
+hashes, so a key is checked by the same GET that reads the account, and revoking is one write.
+
+Search lags by up to an hour, an idempotency key lives a day: together they cover each other.
+https://docs.stripe.com/search#data-freshness · https://docs.stripe.com/api/idempotent_requests
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stripe_meter.domain.identity import METADATA_KEY, METADATA_PRINCIPAL, MOST_KEYS, ApiKey, Principal
+from stripe_meter.errors import ConfigurationError
+from stripe_meter.gateway.connection import Connection, plain
+
+if TYPE_CHECKING:
+    import stripe
+
+
+class Customers:
+    """Finds, creates and marks customers."""
+
+    def __init__(self, connection: Connection, namespace: str) -> None:
+        self._connection = connection
+        self._namespace = namespace
+
+    async def of_principal(self, principal: Principal) -> stripe.Customer:
+        """The customer of a verified principal, created at first sight; subscriptions expanded."""
+        query = f"metadata['{METADATA_PRINCIPAL}']:'{principal.digest}'"
+        found = await self._connection.read(
+            lambda client: client.v1.customers.search_async(
+                {"query": query, "limit": 100, "expand": ["data.subscriptions"]}
+            )
+        )
+        if found.data:
+            return min(found.data, key=lambda customer: customer.created)
+        return await self._connection.write(
+            lambda client, options: client.v1.customers.create_async(
+                {
+                    "description": "Caller of an MCP server, known by their access token",
+                    "metadata": {METADATA_PRINCIPAL: principal.digest, "stripe_meter": self._namespace},
+                    "expand": ["subscriptions"],
+                },
+                options,
+            ),
+            key=f"customer:{self._namespace}:{principal.digest}",
+        )
+
+    async def issue_key(self, customer: str, *, once: str | None = None, created: int = 0) -> ApiKey:
+        """Make and store a new API key for `customer`.
+
+        Args:
+            customer: `cus_…`.
+            once: Name of the occasion; on the same occasion only the first caller gets a key.
+            created: Unix seconds, kept beside the hash for `keys list`.
+
+        Raises:
+            IdempotencyConflict: Somebody got the key of this occasion already.
+            ConfigurationError: The customer has as many keys as we keep.
+        """
+        live = await self.keys(customer)
+        if len(live) >= MOST_KEYS:
+            raise ConfigurationError(
+                f"{customer} has {MOST_KEYS} API keys already; revoke one: stripe-meter keys revoke {customer} <id>"
+            )
+        key = ApiKey.new(customer)
+        await self._connection.write(
+            lambda client, options: client.v1.customers.update_async(
+                customer, {"metadata": {key.metadata_key: f"{key.hash} {created}"}}, options
+            ),
+            key=f"key:{once}" if once is not None else None,
+        )
+        return key
+
+    async def keys(self, customer: str) -> dict[str, int]:
+        """Live API keys of `customer`: public id → when it was made (Unix seconds)."""
+        found = await self._connection.read(lambda client: client.v1.customers.retrieve_async(customer))
+        metadata = plain(found.metadata)
+        return {
+            name.removeprefix(METADATA_KEY): int(value.partition(" ")[2] or 0)
+            for name, value in metadata.items()
+            if name.startswith(METADATA_KEY)
+        }
+
+    async def revoke_key(self, customer: str, key_id: str) -> bool:
+        """Drop one key; False when there is none of that id."""
+        if key_id not in await self.keys(customer):
+            return False
+        await self._connection.write(
+            lambda client, options: client.v1.customers.update_async(
+                customer, {"metadata": {METADATA_KEY + key_id: ""}}, options
+            )
+        )
+        return True

@@ -1,0 +1,151 @@
+"""What an error of the Stripe SDK means for us: one closed table, one function.
+
+Owns the translation `stripe.StripeError` → `stripe_meter.errors`. A class that the table does not name is a
+programming error and raised as it is; a test walks every class of the SDK. Prefers codes over message texts.
+
+Codes: https://docs.stripe.com/error-codes · Retries: https://docs.stripe.com/error-low-level
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import aiohttp
+import stripe
+
+from stripe_meter.errors import (
+    IdempotencyConflict,
+    KeyRefused,
+    StripeMeterError,
+    StripeRejected,
+    StripeUnavailable,
+)
+
+#: What the transport raises past the SDK, when an answer breaks off or does not come.
+TRANSPORT: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+
+_IN_PROGRESS: Final = frozenset({"lock_timeout", "idempotency_key_in_use", "rate_limit"})
+
+
+def _unavailable(error: stripe.StripeError) -> StripeMeterError:
+    status = error.http_status or 0
+    return StripeUnavailable(
+        f"Stripe did not answer properly (HTTP {status})" if status else "Stripe could not be reached",
+        ambiguous=True,
+        stored=status >= 500,
+        retry_after=_retry_after(error),
+        code=error.code,
+        request_id=error.request_id,
+    )
+
+
+def _limited(error: stripe.StripeError) -> StripeMeterError:
+    return StripeUnavailable(
+        "Stripe limits the rate of requests",
+        ambiguous=False,
+        retry_after=_retry_after(error),
+        code=_code(error) or "rate_limit",
+        request_id=error.request_id,
+    )
+
+
+def _rejected(error: stripe.StripeError) -> StripeMeterError:
+    if _code(error) in _IN_PROGRESS:
+        return _limited(error)
+    return StripeRejected(
+        f"Stripe refused the request: {_message(error)}",
+        code=_code(error),
+        param=getattr(error, "param", None),
+        request_id=error.request_id,
+    )
+
+
+def _conflict(error: stripe.StripeError) -> StripeMeterError:
+    if _code(error) in _IN_PROGRESS:
+        return _limited(error)
+    return IdempotencyConflict("this idempotency key was used before with other parameters", code="idempotency_error")
+
+
+def _bad_key(error: stripe.StripeError) -> StripeMeterError:
+    return KeyRefused(
+        "Stripe does not accept this STRIPE_SECRET_KEY (wrong, rolled or revoked); "
+        "copy the current one from the Dashboard → Developers → API keys"
+    )
+
+
+def _no_permission(error: stripe.StripeError) -> StripeMeterError:
+    return KeyRefused(
+        "this restricted STRIPE_SECRET_KEY lacks a permission; allow write access to Customers, Products, Prices, "
+        "Meters, Meter events, Subscriptions and Checkout Sessions, and read access to Invoices, in the Dashboard → "
+        "Developers → API keys"
+    )
+
+
+#: Every class of the SDK, and what it means for us.
+MEANING: Final[dict[type[stripe.StripeError], Callable[[stripe.StripeError], StripeMeterError]]] = {
+    stripe.StripeError: _rejected,
+    stripe.APIConnectionError: _unavailable,
+    stripe.APIError: _unavailable,
+    stripe.RateLimitError: _limited,
+    stripe.AuthenticationError: _bad_key,
+    stripe.PermissionError: _no_permission,
+    stripe.IdempotencyError: _conflict,
+    stripe.InvalidRequestError: _rejected,
+    stripe.CardError: _rejected,
+    stripe.SignatureVerificationError: _rejected,
+    stripe.TemporarySessionExpiredError: _limited,
+    # The rest belong to v2 resources that nothing here calls; they are refusals like any other.
+    **{
+        getattr(stripe, name): _rejected
+        for name in (
+            "AlreadyCanceledError",
+            "BlockedByStripeError",
+            "CannotProceedError",
+            "CapabilityNotEnabledError",
+            "ControlledByAlternateResourceError",
+            "FeatureNotEnabledError",
+            "FinancialAccountNotOpenError",
+            "FxQuoteNeedsRefreshError",
+            "InsufficientFundsError",
+            "InvalidPaymentMethodError",
+            "InvalidPayoutMethodError",
+            "InvalidVaultedCredentialError",
+            "NotCancelableError",
+            "QuotaExceededError",
+            "RecipientNotNotifiableError",
+            "VerificationAttemptFailedError",
+            "VerificationExpiredError",
+            "VerificationNotInitiatedError",
+        )
+    },
+}
+
+
+def translate(error: BaseException) -> StripeMeterError:
+    """Our error for one of the SDK's or the transport's.
+
+    Raises:
+        KeyError: The SDK grew a class that nobody has thought about yet.
+    """
+    if isinstance(error, stripe.StripeError):
+        return MEANING[type(error)](error)
+    return StripeUnavailable("Stripe could not be reached", ambiguous=True)
+
+
+def _code(error: stripe.StripeError) -> str | None:
+    if error.code is not None:
+        return str(error.code)
+    body = error.json_body if isinstance(error.json_body, dict) else {}
+    inner = body.get("error")
+    return inner.get("code") if isinstance(inner, dict) else None
+
+
+def _message(error: stripe.StripeError) -> str:
+    return str(error.user_message or type(error).__name__)[:500]
+
+
+def _retry_after(error: stripe.StripeError) -> float | None:
+    text = (error.headers or {}).get("Retry-After", "")
+    return min(float(text), 60.0) if text.isdigit() else None

@@ -1,0 +1,131 @@
+"""Settings: what can be set outside the code, from where, and the sentence for a value that cannot be used.
+
+Order of precedence: code > environment > `stripe-meter.toml` > `[tool.stripe-meter]` of `pyproject.toml` > default.
+One exception: `STRIPE_METER_EMULATOR`, which `stripe-meter dev` and `demo` set, wins over any key, so that they can
+never touch Stripe. Built on first use, because pydantic-settings costs 0.1 s to import.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    PyprojectTomlConfigSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from stripe_meter.errors import ConfigurationError, KeyRefused
+
+#: The key the emulator is given instead of the author's.
+EMULATOR_KEY: Final = "sk_test_emulator"
+
+KeyMode = Literal["test", "live", "emulator"]
+
+_NO_KEY: Final = (
+    "no Stripe key: set STRIPE_SECRET_KEY=sk_test_… (Dashboard → Developers → API keys); "
+    "without an account run `stripe-meter dev server.py`, or see it work with `stripe-meter demo`"
+)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set without touching the code.
+
+    Raises:
+        ConfigurationError: A value cannot be used; the message names the variable and the remedy.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="STRIPE_METER_",
+        env_ignore_empty=True,
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        hide_input_in_errors=True,
+        toml_file="stripe-meter.toml",
+        pyproject_toml_table_header=("tool", "stripe-meter"),
+    )
+
+    stripe_secret_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("stripe_secret_key", "STRIPE_SECRET_KEY")
+    )
+    #: Base URL of an emulator; when set, no request leaves for Stripe.
+    emulator: str | None = Field(None, pattern=r"^https?://[^/]+/?$")
+    #: False serves every tool free and says so loudly.
+    enabled: bool = True
+    #: Prefix of meter names, lookup keys and product ids; separates staging from production in one account.
+    namespace: str = Field("mcp", pattern=r"^[a-z0-9][a-z0-9_-]{0,29}$")
+    #: Where callers' browsers reach this server, such as `https://tools.example.com`.
+    public_url: str | None = Field(None, pattern=r"^https?://[^/\s]+(/[^\s?#]*)?$")
+    #: Seconds for one request to Stripe; the SDK's default is 80.
+    timeout: float = Field(5.0, gt=0, le=60)
+
+    @field_validator("emulator", "public_url")
+    @classmethod
+    def _no_trailing_slash(cls, value: str | None) -> str | None:
+        return value.rstrip("/") if value else value
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError(_sentence(error)) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (
+            init_settings,
+            env_settings,
+            TomlConfigSettingsSource(settings_cls),
+            PyprojectTomlConfigSettingsSource(settings_cls),
+        )
+
+    @property
+    def mode(self) -> KeyMode:
+        """Which Stripe this process talks to. Raises `KeyRefused` when there is no usable key."""
+        if self.emulator is not None:
+            return "emulator"
+        return "live" if "_live_" in self.key() else "test"
+
+    def key(self) -> str:
+        """The key for the wire.
+
+        Raises:
+            KeyRefused: No key, or not a secret one; the message never holds it.
+        """
+        if self.emulator is not None:
+            return EMULATOR_KEY
+        key = self.stripe_secret_key.get_secret_value().strip() if self.stripe_secret_key is not None else ""
+        if not key:
+            raise KeyRefused(_NO_KEY)
+        if key.startswith("pk_"):
+            raise KeyRefused(
+                "STRIPE_SECRET_KEY holds a publishable key (pk_…), which cannot bill; "
+                "set the secret key (sk_…) that stands beside it in the Dashboard"
+            )
+        if not re.fullmatch(r"(sk|rk)_(test|live)_[A-Za-z0-9_]{4,250}", key):
+            raise KeyRefused(
+                "STRIPE_SECRET_KEY has not the form of a Stripe secret key (sk_test_…, sk_live_…, rk_…); "
+                "copy it again from the Dashboard → Developers → API keys"
+            )
+        return key
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    name = str(first["loc"][0]) if first["loc"] else "settings"
+    variable = name if name.isupper() else f"STRIPE_METER_{name.upper()}"
+    if first["type"] == "extra_forbidden":
+        return f"{name!r} is no setting of stripe-meter; see `.env.example` for all of them"
+    return f"{variable} cannot be used: {first['msg'][0].lower()}{first['msg'][1:]}; see `.env.example`"
