@@ -76,3 +76,8 @@ def key_refused(tool: str, price: str, url: str | None) -> Refusal:
 def billing_unavailable(tool: str, price: str, retry_after: float) -> Refusal:
     text = f"{tool} costs {price}, but billing cannot be reached right now. Call again in {retry_after:g} seconds."
     return Refusal("billing_unavailable", text, tool, price, retry_after=retry_after)
+
+
+def subscription_unusable(tool: str, price: str, why: str) -> Refusal:
+    text = f"{tool} costs {price}, but your subscription {why}. Ask the seller to mend it, then call again."
+    return Refusal("payment_required", text, tool, price)

@@ -63,6 +63,11 @@ class Tool:
     def money_rates(self) -> tuple[Rate, ...]:
         return tuple(rate for rate in self.rates if rate.kind == "money")
 
+    def rate_in(self, currency: str) -> Rate:
+        """The money rate of `currency`; the first one where the author named none, for all count alike."""
+        rates = self.money_rates
+        return next((rate for rate in rates if rate.currency == currency), rates[0])
+
     @property
     def price(self) -> str:
         """For people: `$0.05 a call`, `$0.002 per word or €0.002 per word`."""

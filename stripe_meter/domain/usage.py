@@ -37,9 +37,13 @@ class MeterEvent:
 
 
 def event_timestamp(now: float) -> int:
-    """Whole seconds at or just before `now`, moved off second 0 of a minute, where a summary's border lies."""
+    """Whole seconds of `now`, moved off second 0 of a minute, where a summary's border lies.
+
+    Forward, not back: a period ends on such a border, and usage just after it belongs to the new one. Stripe takes
+    timestamps up to five minutes ahead.
+    """
     second = int(now)
-    return second - 1 if second % 60 == 0 else second
+    return second + 1 if second % 60 == 0 else second
 
 
 @dataclass(slots=True)

@@ -113,7 +113,7 @@ class Catalogue:
             if error.code != "resource_already_exists":
                 raise
             return chosen
-        return product.id
+        return str(product.id)
 
     async def _meter(self, tool: Tool) -> str:
         event_name = self.lookup_key(tool)
@@ -138,7 +138,7 @@ class Catalogue:
             if existing is None:
                 raise
             return existing
-        return meter.id
+        return str(meter.id)
 
     async def _find_meter(self, event_name: str) -> str | None:
         page = await self._connection.read(
@@ -171,7 +171,7 @@ class Catalogue:
         try:
             price = await self._connection.write(
                 lambda client, options: client.v1.prices.create_async(
-                    params,  # type: ignore[arg-type]  # a TypedDict of the SDK's
+                    params,
                     options,
                 ),
                 priority=Priority.CATALOGUE,

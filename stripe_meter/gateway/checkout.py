@@ -104,7 +104,7 @@ class Checkout:
     async def _create(self, params: dict[str, Any], key: str | None) -> tuple[Session, bool]:
         made = await self._connection.write(
             lambda client, options: client.v1.checkout.sessions.create_async(
-                params,  # type: ignore[arg-type]  # a TypedDict of the SDK's
+                params,
                 options,
             ),
             key=key,

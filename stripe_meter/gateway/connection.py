@@ -51,13 +51,18 @@ class Connection:
         addresses: Any = {"api": base_url, "meter_events": base_url} if base_url else {}
         self._client = stripe.StripeClient(key, http_client=self._http, base_addresses=addresses, max_network_retries=0)
 
-    async def send(self, request: Callable[[stripe.StripeClient], Awaitable[T]], priority: Priority) -> T:
+    async def send(self, request: Callable[[stripe.StripeClient], Awaitable[T]], priority: Priority | None = None) -> T:
         """One request, once.
+
+        Args:
+            request: Takes the client.
+            priority: Place in the queue of the rate limiter; None for a caller that waited its turn already.
 
         Raises:
             StripeMeterError: Whatever went wrong, in our own terms.
         """
-        await self.limiter.acquire(priority)
+        if priority is not None:
+            await self.limiter.acquire(priority)
         try:
             answer = await request(self._client)
         except (stripe.StripeError, *TRANSPORT) as error:

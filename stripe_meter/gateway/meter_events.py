@@ -19,8 +19,12 @@ class MeterEvents:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    async def turn(self) -> None:
+        """Wait until one more event may be sent; usage keeps merging meanwhile, so seal only afterwards."""
+        await self._connection.limiter.acquire(Priority.METER_EVENT)
+
     async def send(self, event: MeterEvent, attempt: int) -> None:
-        """Deliver one event. Returns when Stripe has accepted it.
+        """Deliver one event after its `turn`. Returns when Stripe has accepted it.
 
         Args:
             event: Sealed; the same on every attempt.
@@ -37,8 +41,7 @@ class MeterEvents:
                 lambda client: client.v1.billing.meter_events.create_async(
                     event.params(),  # type: ignore[arg-type]  # a TypedDict of the SDK's
                     {"idempotency_key": key},
-                ),
-                Priority.METER_EVENT,
+                )
             )
         except StripeRejected as error:
             # Some accounts are told so of a repeated identifier, others get a silent 200. It is ours: it has arrived.

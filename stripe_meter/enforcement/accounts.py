@@ -1,0 +1,80 @@
+"""The account cache: snapshots of customers, read once, served for an hour, refreshed beside the calls.
+
+Owns freshness, single flight and the bound. `get` and `is_current` are called from any thread and only look; everything
+that reads Stripe runs in the Stripe thread's loop. An outage keeps a known customer served from the last snapshot; a
+failed read is never cached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Final
+
+from stripe_meter.domain.account import Account
+from stripe_meter.errors import StripeUnavailable
+
+#: Seconds. Stripe rations reads: 10,000 a month for the whole account.
+FRESH: Final = 3600.0
+STALE: Final = 24 * 3600.0
+#: About 1 kB each.
+MOST: Final = 100_000
+
+
+class AccountCache:
+    """Snapshots by customer."""
+
+    def __init__(
+        self, read: Callable[[str], Awaitable[Account]], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._read = read
+        self.monotonic = monotonic
+        self._accounts: dict[str, Account] = {}
+        self._reading: dict[str, asyncio.Task[Account]] = {}
+
+    def get(self, customer: str) -> Account | None:
+        """The snapshot as it is, however old."""
+        return self._accounts.get(customer)
+
+    def put(self, account: Account) -> Account:
+        """Take in what was just read or learned; it is fresh from now."""
+        now = self.monotonic()
+        stamped = replace(account, fresh_until=now + FRESH, stale_until=now + STALE)
+        # Re-inserting moves it to the end, so the front is what was not read for longest.
+        self._accounts.pop(account.customer, None)
+        while len(self._accounts) >= MOST:
+            self._accounts.pop(next(iter(self._accounts)))
+        self._accounts[account.customer] = stamped
+        return stamped
+
+    async def load(self, customer: str) -> Account:
+        """A snapshot that may be served: fresh, or the last one while Stripe is unavailable.
+
+        Raises:
+            StripeUnavailable: There is no snapshot, or it is older than a day.
+        """
+        known = self._accounts.get(customer)
+        now = self.monotonic()
+        if known is not None and now < known.fresh_until:
+            return known
+        try:
+            return await self.refresh(customer)
+        except StripeUnavailable:
+            if known is not None and now < known.stale_until:
+                return known
+            raise
+
+    async def refresh(self, customer: str) -> Account:
+        """Read now; callers that come meanwhile share the answer."""
+        task = self._reading.get(customer)
+        if task is None:
+            task = asyncio.create_task(self._fetch(customer))
+            self._reading[customer] = task
+            task.add_done_callback(lambda _: self._reading.pop(customer, None))
+        # Shielded: one caller that gives up must not take the answer from the others.
+        return await asyncio.shield(task)
+
+    async def _fetch(self, customer: str) -> Account:
+        return self.put(await self._read(customer))

@@ -1,0 +1,123 @@
+"""From a caller to an account: API keys are verified here, principals become customers.
+
+Owns who a credential belongs to. The warm look-up runs in any thread and does no I/O; the cold one runs in the Stripe
+thread's loop. Keys that are not valid are remembered, and a client that keeps inventing customers is stopped before
+Stripe is asked, so that guessing cannot drain the account's reads.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from stripe_meter.domain.account import Account
+from stripe_meter.domain.identity import ApiKey, Caller
+from stripe_meter.enforcement.accounts import AccountCache
+from stripe_meter.errors import StripeUnavailable
+
+if TYPE_CHECKING:
+    from stripe_meter.gateway.gateway import Gateway
+
+#: Cold look-ups of unknown customers one client may cause a minute.
+GUESSES_A_MINUTE: Final = 10
+_MOST: Final = 100_000
+K = TypeVar("K")
+V = TypeVar("V")
+_REFUSED_FOR: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A verified credential: holds for this very snapshot of the account."""
+
+    account: Account
+
+
+class Callers:
+    """Credentials that were verified, and those that were not."""
+
+    def __init__(self, accounts: AccountCache) -> None:
+        self._accounts = accounts
+        self._known: dict[bytes, Known] = {}
+        self._customers: dict[bytes, str] = {}
+        self._refused: dict[bytes, float] = {}
+        self._guesses: dict[str, deque[float]] = {}
+
+    def warm(self, caller: Caller) -> Account | None:
+        """The caller's current snapshot if the credential was verified against it, else None."""
+        known = self._known.get(caller.credential)
+        if known is None:
+            return None
+        account = known.account
+        # A newer snapshot may have lost the key, so the credential has to be verified again.
+        return account if self._accounts.get(account.customer) is account else None
+
+    async def cold(self, caller: Caller, gateway: Gateway) -> Account | None:
+        """Verify the caller, reading Stripe where needed; None when nobody stands behind the credential.
+
+        Raises:
+            StripeUnavailable: Stripe cannot be asked, or this client asked too often.
+        """
+        if caller.principal is not None:
+            customer = self._customers.get(caller.credential)
+            if customer is None:
+                found = await gateway.customers.of_principal(caller.principal)
+                account = self._accounts.put(await gateway.accounts.snapshot(found))
+            else:
+                account = await self._accounts.load(customer)
+        elif caller.api_key is not None:
+            verified = await self._of_key(caller, caller.api_key)
+            if verified is None:
+                return None
+            account = verified
+        else:
+            customer = self._customers.get(caller.credential)
+            if customer is None:
+                return None
+            account = await self._accounts.load(customer)
+        return None if account.deleted else self.remember(caller, account)
+
+    def remember(self, caller: Caller, account: Account) -> Account:
+        """From now on this credential means this account."""
+        _bounded(self._known, caller.credential, Known(account))
+        _bounded(self._customers, caller.credential, account.customer)
+        return account
+
+    async def _of_key(self, caller: Caller, text: str) -> Account | None:
+        key = ApiKey.parse(text)
+        if key is None:
+            return None
+        now = self._accounts.monotonic()
+        if now < self._refused.get(caller.credential, 0.0):
+            return None
+        known = self._accounts.get(key.customer)
+        if known is None:
+            self._count_guess(caller.client, now)
+        account = await self._accounts.load(key.customer)
+        if not account.deleted and not key.opens(account.metadata) and account is known:
+            # The key may be younger than our snapshot.
+            self._count_guess(caller.client, now)
+            account = await self._accounts.refresh(key.customer)
+        if account.deleted or not key.opens(account.metadata):
+            _bounded(self._refused, caller.credential, now + _REFUSED_FOR)
+            return None
+        return account
+
+    def _count_guess(self, client: str, now: float) -> None:
+        times = self._guesses.get(client)
+        if times is None:
+            times = deque(maxlen=GUESSES_A_MINUTE)
+            _bounded(self._guesses, client, times)
+        if len(times) == GUESSES_A_MINUTE and now - times[0] < 60.0:
+            raise StripeUnavailable(
+                "too many unknown API keys from this client", ambiguous=False, retry_after=60.0 - (now - times[0])
+            )
+        times.append(now)
+
+
+def _bounded(table: dict[K, V], key: K, value: V) -> None:
+    table.pop(key, None)
+    while len(table) >= _MOST:
+        table.pop(next(iter(table)))
+    table[key] = value

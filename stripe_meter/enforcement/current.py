@@ -1,0 +1,59 @@
+"""Which engine bills a call: found when the tool is called, never when it is imported.
+
+Owns the order: a test's override, the one named at the decorator, the one serving this request, the process default
+built from the environment. Knows nothing of how the default is built; the composition root says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Final
+
+from stripe_meter.enforcement.engine import Engine
+from stripe_meter.errors import ConfigurationError
+
+#: Set by `stripe_meter.testing`.
+override: Final[ContextVar[Engine | None]] = ContextVar("stripe_meter_override", default=None)
+#: Set by the middleware that `attach` installs, around each request.
+serving: Final[ContextVar[Engine | None]] = ContextVar("stripe_meter_serving", default=None)
+
+
+class _Default:
+    """The engine of a process that configured none, and whether one was configured."""
+
+    build: Callable[[], Engine] | None = None
+    engine: Engine | None = None
+    configured = 0
+
+
+_default: Final = _Default()
+
+
+def build_default_with(build: Callable[[], Engine]) -> None:
+    """Say how the process default is built; the composition root does, once."""
+    _default.build = build
+
+
+def configured() -> None:
+    """Note that the author built a StripeMeter, so that a bare `@metered` cannot quietly use another one."""
+    _default.configured += 1
+
+
+def find(explicit: Engine | None) -> Engine:
+    """The engine for a call.
+
+    Raises:
+        ConfigurationError: A StripeMeter was configured, but nothing connects it to this tool.
+    """
+    engine = override.get() or explicit or serving.get() or _default.engine
+    if engine is not None:
+        return engine
+    if _default.configured:
+        raise ConfigurationError(
+            "a StripeMeter was configured, but this tool is not connected to it; write `billing.attach(mcp)` "
+            "once, or `@billing.metered(…)` above the tool"
+        )
+    assert _default.build is not None
+    _default.engine = _default.build()
+    return _default.engine

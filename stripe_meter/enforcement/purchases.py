@@ -1,0 +1,133 @@
+"""Purchases under way: the Checkout link a refused caller gets, and noticing that it was paid without any webhook.
+
+Owns which links are out and when to look again. Lives in the Stripe thread's loop. A known customer's link is the same
+in every process; a caller nobody knows gets one of their own, which ends in an API key shown once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from stripe_meter.domain.identity import ApiKey
+from stripe_meter.errors import IdempotencyConflict, StripeRejected
+
+if TYPE_CHECKING:
+    from stripe_meter.gateway.checkout import Session
+    from stripe_meter.gateway.gateway import Gateway
+
+#: Seconds after the link was handed out at which a caller who calls again makes us look whether it was paid.
+LOOK_AFTER: Final = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0)
+MOST_LOOKS: Final = 30
+#: A success link shows a key only this long after the session was made; idempotency keys live a day.
+CLAIM_FOR: Final = 23 * 3600
+
+_MOST: Final = 10_000
+#: A stranger's link is handed out again to the same client for this long.
+_REUSE: Final = 600.0
+
+
+@dataclass(slots=True)
+class Purchase:
+    """One link that is out."""
+
+    session: Session
+    since: float
+    looks: int = 0
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time to look whether it was paid: 0, 2, 5, 10, 20, 40 s after the link, then each minute."""
+        if self.looks >= MOST_LOOKS:
+            return False
+        late = self.looks - len(LOOK_AFTER) + 1
+        return now - self.since >= (LOOK_AFTER[self.looks] if late <= 0 else LOOK_AFTER[-1] + 60.0 * late)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What the success page has to say.
+
+    Attributes:
+        customer: Who paid, `cus_…`; None when the session is unknown, not paid, or its link too old.
+        key: A new API key to be shown this once, or None.
+        already_shown: True when the key of this purchase was shown before.
+    """
+
+    customer: str | None
+    key: ApiKey | None = None
+    already_shown: bool = False
+
+
+class Purchases:
+    """Links that are out, by who got them."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._open: dict[str, Purchase] = {}
+
+    async def link(self, gateway: Gateway, customer: str, prices: Sequence[str], pages: str) -> str:
+        """The Checkout link of a known customer."""
+        known = self._open.get(customer)
+        if known is None or known.session.expires_at <= gateway.connection.clock.now():
+            known = self._remember(customer, await gateway.checkout.for_customer(customer, prices, pages))
+        return str(known.session.url)
+
+    async def link_for_stranger(self, gateway: Gateway, client: str, prices: Sequence[str], pages: str) -> str:
+        """A Checkout link for a caller nobody knows, the same for a while for one client."""
+        name = f"client:{client}"
+        known = self._open.get(name)
+        if known is None or self._monotonic() - known.since > _REUSE:
+            known = self._remember(name, await gateway.checkout.for_anybody(prices, pages))
+        return str(known.session.url)
+
+    def look(self, name: str) -> Purchase | None:
+        """The purchase of a customer that it is time to look at; counts as a look."""
+        known = self._open.get(name)
+        if known is None or not known.is_due(self._monotonic()):
+            return None
+        known.looks += 1
+        return known
+
+    async def adopted(self, gateway: Gateway, client: str) -> str | None:
+        """The customer a local caller became by paying, or None. Only for a process that serves one caller."""
+        known = self.look(f"client:{client}")
+        if known is None:
+            return None
+        session = await gateway.checkout.read(known.session.id)
+        if session.status != "complete":
+            return None
+        self._open.pop(f"client:{client}", None)
+        return session.customer
+
+    async def complete(self, gateway: Gateway, session_id: str, claim: str | None) -> Completion:
+        """The payer is back: find out who they are, and make their API key if they came without identity."""
+        try:
+            session = await gateway.checkout.read(session_id)
+        except StripeRejected:
+            return Completion(None)
+        now = gateway.connection.clock.now()
+        if session.status != "complete" or session.customer is None or now - session.created > CLAIM_FOR:
+            return Completion(None)
+        self._forget(session)
+        if session.claim_hash is None:
+            return Completion(session.customer)
+        if claim is None or not session.is_claimed_by(claim):
+            return Completion(None)
+        try:
+            key = await gateway.customers.issue_key(session.customer, once=session.id, created=int(now))
+        except IdempotencyConflict:
+            return Completion(session.customer, already_shown=True)
+        return Completion(session.customer, key)
+
+    def _remember(self, name: str, session: Session) -> Purchase:
+        while len(self._open) >= _MOST:
+            self._open.pop(next(iter(self._open)))
+        purchase = self._open[name] = Purchase(session, self._monotonic())
+        return purchase
+
+    def _forget(self, session: Session) -> None:
+        for name in [name for name, purchase in self._open.items() if purchase.session.id == session.id]:
+            # A local caller still has to be recognised by this session, at their next call.
+            if name != "client:local":
+                del self._open[name]

@@ -1,0 +1,1 @@
+"""The pages a payer's browser meets; the only place beside the emulator that imports Starlette."""

@@ -1,0 +1,98 @@
+"""The pages' HTML: no scripts, no assets from elsewhere, readable at 360 px, in light and dark.
+
+Owns the frame and what each page says. Everything that came from outside is escaped. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from string import Template
+from typing import Final
+
+_FRAME: Final = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>$title</title>
+<style>
+:root { color-scheme: light dark; --ink: #1a2230; --soft: #5b6675; --line: #d9dee6; --paper: #f6f8fb; --card: #fff; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e8ecf2; --soft: #9aa6b6; --line: #2e3846; --paper: #10151d; --card: #18202b; }
+}
+* { box-sizing: border-box; }
+body { margin: 0; padding: 1.5rem 1rem; background: var(--paper); color: var(--ink);
+  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 34rem; margin: 6vh auto 0; padding: 1.75rem 1.5rem; background: var(--card);
+  border: 1px solid var(--line); border-radius: .75rem; }
+h1 { margin: 0 0 .75rem; font-size: 1.4rem; line-height: 1.25; }
+p { margin: .75rem 0; }
+.soft { color: var(--soft); font-size: .9rem; }
+code, pre { font: .9rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+pre, code.key { display: block; padding: .75rem .9rem; margin: .75rem 0; background: var(--paper);
+  border: 1px solid var(--line); border-radius: .5rem; overflow-wrap: anywhere; white-space: pre-wrap; }
+code.key { user-select: all; }
+</style>
+</head>
+<body><main>
+$body
+</main></body>
+</html>
+""")
+
+
+def _page(title: str, body: str) -> str:
+    return _FRAME.substitute(title=escape(title), body=body)
+
+
+def key_shown(key: str, server: str) -> str:
+    """Paid, and here is the key, this once."""
+    return _page(
+        "Paid – your API key",
+        f"""<h1>Paid. This is your API key.</h1>
+<p>It is shown <strong>only now</strong>: copy it before you close this page.</p>
+<code class="key" id="api-key">{escape(key)}</code>
+<p>Send it with every call, in the <code>x-api-key</code> header. In most MCP clients:</p>
+<pre>{{"mcpServers": {{"paid": {{
+  "url": "{escape(server)}/mcp",
+  "headers": {{"x-api-key": "{escape(key)}"}}
+}}}}}}</pre>
+<p>For a server that runs on your own machine (stdio), set <code>STRIPE_METER_API_KEY</code> in its environment.</p>
+<p class="soft">Then call the tool again. Whoever has this key can spend on your card: treat it like a password.</p>""",
+    )
+
+
+def key_was_shown() -> str:
+    return _page(
+        "Paid",
+        """<h1>Paid. Your API key was shown already.</h1>
+<p>A key is shown once. If you did not keep it, ask the seller for a new one; they can revoke the old one.</p>""",
+    )
+
+
+def paid() -> str:
+    return _page("Paid", "<h1>Paid.</h1>\n<p>Go back to your assistant and call the tool again.</p>")
+
+
+def cancelled() -> str:
+    return _page(
+        "Not paid",
+        "<h1>Nothing was charged.</h1>\n<p>The link your assistant showed you stays open if you change your mind.</p>",
+    )
+
+
+def not_found() -> str:
+    return _page(
+        "Unknown payment",
+        """<h1>This link does not belong to a finished payment.</h1>
+<p>It may be too old, incomplete, or not paid yet. Call the tool again to get a new link.</p>""",
+    )
+
+
+def try_again() -> str:
+    return _page(
+        "One moment",
+        """<h1>Your payment is being looked up.</h1>
+<p>Stripe did not answer just now. Reload this page in a few seconds; nothing is lost.</p>""",
+    )

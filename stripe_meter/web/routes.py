@@ -1,0 +1,73 @@
+"""Our HTTP routes: where Checkout sends the payer's browser back to.
+
+Owns request checks and headers; what happened is the engine's to say. A page that shows a key is never cached, framed,
+or named in a referrer. Nothing here believes an id: the success page asks Stripe about the session and wants the claim
+that only the payer was sent back with.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from stripe_meter.enforcement.engine import Engine
+from stripe_meter.errors import StripeMeterError
+from stripe_meter.web import pages
+
+Handler = Callable[[Request], Awaitable[Response]]
+#: Adds one route to whatever serves: path, methods, handler.
+AddRoute = Callable[[str, list[str], Handler], None]
+
+_SESSION: Final = re.compile(r"cs_[A-Za-z0-9_]{3,120}")
+_CLAIM: Final = re.compile(r"[A-Za-z0-9_-]{16,64}")
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'",
+}
+
+
+def mount(engine: Engine, add: AddRoute, prefix: str | None = None) -> None:
+    """Add our routes through `add`, under the engine's path or `prefix`."""
+
+    async def success(request: Request) -> Response:
+        session = request.query_params.get("session_id", "")
+        claim = request.query_params.get("claim")
+        if not _SESSION.fullmatch(session) or (claim is not None and not _CLAIM.fullmatch(claim)):
+            return _html(pages.not_found(), 404)
+        try:
+            done = await engine.complete(session, claim)
+        except StripeMeterError:
+            return _html(pages.try_again(), 503)
+        if done.customer is None:
+            return _html(pages.not_found(), 404)
+        if done.key is not None:
+            server = str(request.base_url).rstrip("/")
+            return _html(pages.key_shown(done.key.reveal(), server))
+        return _html(pages.key_was_shown() if done.already_shown else pages.paid())
+
+    async def cancel(request: Request) -> Response:
+        return _html(pages.cancelled())
+
+    path = engine.routes if prefix is None else prefix
+    add(f"{path}/success", ["GET"], success)
+    add(f"{path}/cancel", ["GET"], cancel)
+
+
+def app(engine: Engine, prefix: str = "") -> Starlette:
+    """Our routes as an app of their own."""
+    routes: list[Route] = []
+    mount(engine, lambda path, methods, handler: routes.append(Route(path, handler, methods=methods)), prefix)
+    return Starlette(routes=routes)
+
+
+def _html(text: str, status: int = 200) -> Response:
+    return HTMLResponse(text, status, headers=_HEADERS)
