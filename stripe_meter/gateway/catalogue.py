@@ -189,9 +189,10 @@ def _listing(tool: Tool, price: stripe.Price) -> Listing:
     amounts: dict[str, Decimal] = {}
     if price.unit_amount_decimal is not None:
         amounts[price.currency] = Decimal(price.unit_amount_decimal)
-    for currency, option in (getattr(price, "currency_options", None) or {}).items():
-        if option.unit_amount_decimal is not None:
-            amounts[currency] = Decimal(option.unit_amount_decimal)
+    options = getattr(price, "currency_options", None)
+    for currency, option in (options.to_dict() if options is not None else {}).items():
+        if option.get("unit_amount_decimal") is not None:
+            amounts[currency] = Decimal(option["unit_amount_decimal"])
     assert price.lookup_key is not None
     assert price.recurring is not None
     assert price.recurring.meter is not None

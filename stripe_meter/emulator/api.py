@@ -1,0 +1,170 @@
+"""Serving one API request, without HTTP around it.
+
+Owns: the order of things: key, route, idempotency, contract, endpoint, expansion. Does not own: reading sockets or
+acting out faults (`app`). Every failure becomes Stripe's error body; an error of the emulator itself is logged and
+answered as a 500, which is kept under the idempotency key as Stripe keeps its own.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from stripe_meter.emulator import contract, forms
+from stripe_meter.emulator.account import API_VERSION, Account, Caller
+from stripe_meter.emulator.auth import Keys
+from stripe_meter.emulator.errors import JSON, ApiError, ParameterError
+from stripe_meter.emulator.expand import present
+from stripe_meter.emulator.idempotency import Idempotency
+from stripe_meter.emulator.resources import (
+    checkout_sessions,
+    customers,
+    events,
+    invoices,
+    meter_events,
+    meters,
+    payment_methods,
+    prices,
+    products,
+    subscription_items,
+    subscriptions,
+    webhook_endpoints,
+)
+from stripe_meter.emulator.routing import Operation, Router
+
+RESOURCES: Final = (
+    checkout_sessions,
+    customers,
+    events,
+    invoices,
+    meter_events,
+    meters,
+    payment_methods,
+    prices,
+    products,
+    subscription_items,
+    subscriptions,
+    webhook_endpoints,
+)
+LOG: Final = logging.getLogger("stripe_meter.emulator")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An API request as it arrived; header names in lower case."""
+
+    method: str
+    path: str
+    query: str = ""
+    body: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str | None:
+        """The idempotency key; only POST requests have one that counts."""
+        return self.headers.get("idempotency-key") if self.method == "POST" else None
+
+    def parameters(self) -> JSON:
+        """The decoded parameters of query and body; raises ParameterError when they are malformed."""
+        return {**forms.decode(self.query), **forms.decode(self.body)}
+
+
+@dataclass(slots=True)
+class Reply:
+    """What to answer."""
+
+    status: int
+    body: JSON
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Api:
+    """The API of one emulated account."""
+
+    def __init__(self, account: Account) -> None:
+        self.account = account
+        self.keys = Keys()
+        self.idempotency = Idempotency()
+        self._router = Router(operation for module in RESOURCES for operation in module.OPERATIONS)
+
+    def serve(self, call: Call) -> Reply:
+        """Answer one request; never raises."""
+        with self.account.lock:
+            request = self.account.ids.new("req")
+            self.account.caller = Caller(request, call.key)
+            try:
+                self.account.clock.run_due()
+                reply = self._guarded(call)
+            except ApiError as error:
+                reply = Reply(error.status, error.body(), error.headers)
+            finally:
+                self.account.caller = Caller()
+        reply.headers["Request-Id"] = request
+        reply.headers["Stripe-Version"] = call.headers.get("stripe-version", API_VERSION)
+        if call.key is not None:
+            reply.headers["Idempotency-Key"] = call.key
+        return reply
+
+    def keep(self, call: Call, reply: Reply) -> None:
+        """Keep `reply` as the answer of the call's idempotency key, whatever really happened."""
+        if call.key is not None:
+            with self.account.lock:
+                self.idempotency.drop(call.key)
+                self.idempotency.begin(call.key, _fingerprint(call), self.account.clock.now())
+                self.idempotency.keep(call.key, reply.status, reply.body)
+
+    def forget(self, call: Call) -> None:
+        """Forget the call's idempotency key."""
+        if call.key is not None:
+            self.idempotency.drop(call.key)
+
+    def claim(self, call: Call) -> None:
+        """Mark the call's key as in progress, for a request whose effect comes later."""
+        if call.key is not None:
+            self.idempotency.begin(call.key, _fingerprint(call), self.account.clock.now())
+
+    def _guarded(self, call: Call) -> Reply:
+        key = self.keys.check(call.headers.get("authorization"))
+        operation, ids = self._router.find(call.method, call.path)
+        self.keys.permit(key, operation.permission)
+        if call.key is None:
+            return Reply(200, self._run(operation, call, ids))
+        now = self.account.clock.now()
+        entry = self.idempotency.recall(call.key, _fingerprint(call), now)
+        if entry is not None and entry.body is not None:
+            return Reply(entry.status or 500, entry.body, {"Idempotent-Replayed": "true"})
+        self.idempotency.begin(call.key, _fingerprint(call), now)
+        return self._first(operation, call, ids, call.key)
+
+    def _first(self, operation: Operation, call: Call, ids: tuple[str, ...], key: str) -> Reply:
+        """Run the first request of a key and keep its answer, unless its parameters were at fault."""
+        try:
+            reply = Reply(200, self._run(operation, call, ids))
+        except ParameterError:
+            self.idempotency.drop(key)
+            raise
+        except ApiError as error:
+            reply = Reply(error.status, error.body(), error.headers)
+        self.idempotency.keep(key, reply.status, reply.body)
+        return reply
+
+    def _run(self, operation: Operation, call: Call, ids: tuple[str, ...]) -> JSON:
+        params = contract.read(contract.params_class(operation.params), call.parameters())
+        operation.check_supported(params)
+        try:
+            return present(self.account, operation.handler(self.account, params, *ids), params.get("expand", ()))
+        except ApiError:
+            raise
+        except Exception as error:
+            LOG.exception("the emulator failed on %s %s", call.method, call.path)
+            message = f"The emulator itself failed: {type(error).__name__}."
+            raise ApiError(500, message, type="api_error") from error
+
+
+def _fingerprint(call: Call) -> str:
+    try:
+        parameters: Any = call.parameters()
+    except ParameterError:
+        parameters = [call.query, call.body]
+    return json.dumps([call.method, call.path, parameters], sort_keys=True)

@@ -1,0 +1,76 @@
+"""Events: what happened in the account, kept for `GET /v1/events` and handed to the webhooks.
+
+Owns: making event objects and deciding which endpoints want one. Does not own: sending (`webhooks`). A snapshot is
+taken when the event happens, as Stripe does, so a later change of the object does not show in it. The queue of
+deliveries is bounded; the oldest delivery gives way.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from stripe_meter.emulator.errors import JSON
+from stripe_meter.emulator.views import view
+
+if TYPE_CHECKING:
+    from stripe_meter.emulator.account import Account
+
+MAX_QUEUE: Final = 10_000
+MAX_LOG: Final = 1_000
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One event on its way to one endpoint; `status` is the last HTTP status or None."""
+
+    event: str
+    type: str
+    endpoint: str
+    url: str
+    attempt: int = 1
+    status: int | None = None
+    error: str | None = None
+
+
+class Journal:
+    """Deliveries that wait and a bounded log of those that were tried."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Delivery] = deque(maxlen=MAX_QUEUE)
+        self.log: deque[Delivery] = deque(maxlen=MAX_LOG)
+        self.in_flight = 0
+
+
+def emit(account: Account, type: str, row: JSON, previous: JSON | None = None) -> JSON:
+    """Record an event of `type` about `row`; `previous` holds the old values of changed fields."""
+    data: JSON = {"object": copy.deepcopy(view(account, row))}
+    if previous is not None:
+        data["previous_attributes"] = copy.deepcopy(previous)
+    endpoints = [end for end in account.store.all("webhook_endpoint") if _wants(end, type)]
+    event = account.store.add(
+        {
+            "id": account.ids.new("evt"),
+            "object": "event",
+            "api_version": "2026-10-28.endive",
+            "created": account.now(),
+            "data": data,
+            "livemode": False,
+            "pending_webhooks": len(endpoints),
+            "request": {"id": account.caller.id, "idempotency_key": account.caller.idempotency_key},
+            "type": type,
+        }
+    )
+    account.journal.waiting.extend(Delivery(event["id"], type, end["id"], end["url"]) for end in endpoints)
+    return event
+
+
+def changed(old: JSON, new: JSON) -> JSON:
+    """Old values of the fields that differ, the form of `previous_attributes`."""
+    return {key: old.get(key) for key in new if old.get(key) != new[key]}
+
+
+def _wants(endpoint: JSON, type: str) -> bool:
+    return endpoint["status"] == "enabled" and bool({"*", type} & set(endpoint["enabled_events"]))

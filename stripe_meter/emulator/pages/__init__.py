@@ -1,0 +1,17 @@
+"""The pages people see: hosted Checkout, invoices, and the overview of the account."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from starlette.routing import Route
+
+from stripe_meter.emulator.pages import checkout, invoice, overview
+
+if TYPE_CHECKING:
+    from stripe_meter.emulator.core import Emulator
+
+
+def routes(emulator: Emulator) -> list[Route]:
+    """The routes of all pages."""
+    return [*checkout.routes(emulator), *invoice.routes(emulator), *overview.routes(emulator)]

@@ -1,0 +1,104 @@
+"""The hosted invoice page: lines, totals, status, and a button to pay what is open.
+
+Owns: the page behind `hosted_invoice_url`. Does not own: amounts or payment (`invoicing`). A refused card shows the
+page again with the reason (HTTP 402).
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from stripe_meter.emulator.account import Account
+from stripe_meter.emulator.billing import shown_money
+from stripe_meter.emulator.cards import new_payment_method
+from stripe_meter.emulator.errors import JSON, ApiError
+from stripe_meter.emulator.events import emit
+from stripe_meter.emulator.pages.layout import alert, badge, moment, not_found, page, rows
+from stripe_meter.emulator.reading import TooLarge, body_of
+from stripe_meter.emulator.resources.invoices import pay_invoice
+
+if TYPE_CHECKING:
+    from stripe_meter.emulator.core import Emulator
+
+
+def routes(emulator: Emulator) -> list[Route]:
+    """The invoice page and its form's target."""
+
+    async def show(request: Request) -> Response:
+        emulator.clock.run_due()
+        return _page_for(emulator.account, request.path_params["id"])
+
+    async def submit(request: Request) -> Response:
+        try:
+            fields = parse_qs(await body_of(request))
+        except TooLarge:
+            fields = {}
+        with emulator.account.lock:
+            answer = _pay(emulator.account, request.path_params["id"], fields.get("card", [""])[-1])
+        emulator.courier.pump()
+        return answer
+
+    return [Route("/i/{id}", show, methods=["GET"]), Route("/i/{id}", submit, methods=["POST"])]
+
+
+def _page_for(account: Account, id: str, problem: str | None = None) -> Response:
+    invoice = account.store.find("invoice", id)
+    if invoice is None:
+        return not_found("There is no such invoice.")
+    currency = invoice["currency"]
+    stored = invoice["lines"]["data"]
+    lines = [(escape(line["description"]), escape(shown_money(line["amount"], currency))) for line in stored]
+    total = ("Total", escape(shown_money(invoice["total"], currency)))
+    content = (
+        f'<div class="card"><p class="soft">Invoice {escape(invoice["number"] or "(draft)")} from</p>'
+        f"<h1>{escape(account.merchant)}</h1><p>{badge(invoice['status'])}</p>"
+        f'<p class="soft">For {escape(invoice["customer_email"] or invoice["customer"])}<br>'
+        f"{moment(invoice['period_start'])} \u2013 {moment(invoice['period_end'])}</p>{rows(lines, total)}"
+        f"{_balance(invoice)}</div>{_pay_form(invoice, problem)}"
+    )
+    return page(f"Invoice {invoice['number'] or id}", content, 402 if problem else 200)
+
+
+def _balance(invoice: JSON) -> str:
+    """How the customer's balance changed what is due."""
+    currency = invoice["currency"]
+    lines = [("Amount due", escape(shown_money(invoice["amount_due"], currency)))]
+    if invoice["starting_balance"] != 0:
+        shown = shown_money(invoice["starting_balance"], currency)
+        lines.insert(0, ("Customer balance before (negative is credit)", escape(shown)))
+    if invoice["status"] == "paid":
+        lines.append(("Paid", escape(shown_money(invoice["amount_paid"], currency))))
+    return rows(lines)
+
+
+def _pay_form(invoice: JSON, problem: str | None) -> str:
+    if invoice["status"] != "open":
+        return ""
+    amount = escape(shown_money(invoice["amount_remaining"], invoice["currency"]))
+    return (
+        f'<form class="card" method="post" action="/i/{escape(invoice["id"])}">{alert(problem)}'
+        '<label for="card">Card number</label><input id="card" name="card" inputmode="numeric" autocomplete="off" '
+        f'required maxlength="30" value="4242 4242 4242 4242"><button type="submit">Pay {amount}</button></form>'
+    )
+
+
+def _pay(account: Account, id: str, number: str) -> Response:
+    """Pay with a new card, which becomes the customer's default as on Stripe's page when it is saved."""
+    invoice = account.store.find("invoice", id)
+    if invoice is None or invoice["status"] != "open":
+        return _page_for(account, id)
+    try:
+        method = new_payment_method(account, number, invoice["customer"])
+        pay_invoice(account, invoice, method["id"])
+    except ApiError as error:
+        return _page_for(account, id, str(error))
+    customer = account.store.get("customer", invoice["customer"])
+    customer["invoice_settings"]["default_payment_method"] = method["id"]
+    emit(account, "customer.updated", customer)
+    return RedirectResponse(f"/i/{id}", 303)

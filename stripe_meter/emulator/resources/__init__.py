@@ -1,0 +1,1 @@
+"""One module per Stripe resource, each with the table of its operations."""

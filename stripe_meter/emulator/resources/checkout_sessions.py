@@ -1,0 +1,204 @@
+"""Checkout sessions.
+
+Owns: /v1/checkout/sessions and what a session may sell. Does not own: the hosted page (`pages.checkout`) or what
+paying does (`completion`). An open session expires by the emulator's clock, 24 hours after creation by default.
+"""
+
+from typing import Any, Final
+
+from stripe_meter.emulator.account import Account
+from stripe_meter.emulator.billing import rates_in
+from stripe_meter.emulator.checkout_form import line_item_form, session_form
+from stripe_meter.emulator.errors import JSON, invalid
+from stripe_meter.emulator.events import emit
+from stripe_meter.emulator.listing import page
+from stripe_meter.emulator.metadata import merged
+from stripe_meter.emulator.resources.customers import existing
+from stripe_meter.emulator.routing import PAGING, Operation
+from stripe_meter.emulator.subscription_form import MAX_ITEMS
+from stripe_meter.emulator.views import view
+
+DAY: Final = 86400
+SHORTEST: Final = 1800
+NESTED: Final = {
+    "subscription_data": {"metadata", "billing_mode", "description"},
+    "payment_intent_data": {"metadata", "description", "setup_future_usage"},
+    "setup_intent_data": {"metadata", "description"},
+}
+
+
+def _create(account: Account, params: JSON) -> JSON:
+    mode = params.get("mode")
+    if mode is None:
+        raise invalid("Missing required param: mode.", "mode", "parameter_missing")
+    customer = existing(account, params["customer"]) if "customer" in params else None
+    _check(params, mode)
+    metadata = merged({}, params.get("metadata"))
+    expires = _expiry(account, params)
+    wanted = params.get("line_items") or []
+    currency = _currency(account, params, wanted, customer)
+    lines = [_line(account, fields, mode, currency, number) for number, fields in enumerate(wanted)]
+    if mode == "subscription" and not any(account.store.get("price", line["price"])["recurring"] for line in lines):
+        raise invalid("You must provide at least one recurring price in `subscription` mode.", "line_items")
+    session = account.store.add(session_form(account, {**params, "metadata": metadata}, lines, currency, expires))
+    account.checkout_data[session["id"]] = {
+        "items": [_as_item(line) for line in lines],
+        **{name: _without_empty(params.get(name)) for name in NESTED},
+    }
+    account.clock.schedule(expires, lambda: _expire_at_last(account, session))
+    return session
+
+
+def _check(params: JSON, mode: str) -> None:
+    if "success_url" not in params:
+        raise invalid("Missing required param: success_url.", "success_url", "parameter_missing")
+    for name in ("success_url", "cancel_url"):
+        if not params.get(name, "http://").startswith(("http://", "https://")):
+            raise invalid("Invalid URL: an explicit scheme (such as https) must be provided.", name, "url_invalid")
+    if params.get("ui_mode", "hosted_page") != "hosted_page":
+        raise invalid("The emulator implements ui_mode=hosted_page only.", "ui_mode", "not_emulated")
+    if "customer" in params and "customer_email" in params:
+        raise invalid("You may only specify one of these parameters: customer, customer_email.", "customer_email")
+    if "customer_creation" in params and ("customer" in params or mode != "payment"):
+        raise invalid("`customer_creation` can only be used in `payment` mode without `customer`.", "customer_creation")
+    for name, known in NESTED.items():
+        if name in params and not name.startswith(mode):
+            raise invalid(f"You can not pass `{name}` in `{mode}` mode.", name)
+        for key in params.get(name) or {}:
+            if key not in known:
+                raise invalid(f"The emulator does not implement {name}[{key}].", f"{name}[{key}]", "not_emulated")
+    if "invoice_creation" in params and mode != "payment":
+        raise invalid("`invoice_creation` can only be used in `payment` mode.", "invoice_creation")
+    _check_lines(params.get("line_items") or [], mode)
+
+
+def _check_lines(wanted: list[JSON], mode: str) -> None:
+    if mode == "setup":
+        if wanted:
+            raise invalid("You can not pass `line_items` in `setup` mode.", "line_items")
+    elif not wanted:
+        raise invalid("Missing required param: line_items.", "line_items", "parameter_missing")
+    if len(wanted) > MAX_ITEMS:
+        raise invalid(f"A session can have at most {MAX_ITEMS} line items.", "line_items")
+
+
+def _expiry(account: Account, params: JSON) -> int:
+    now = account.now()
+    expires: int = params.get("expires_at", now + DAY)
+    if not now + SHORTEST <= expires <= now + DAY:
+        raise invalid("`expires_at` must be between 30 minutes and 24 hours from now.", "expires_at")
+    return expires
+
+
+def _currency(account: Account, params: JSON, wanted: list[JSON], customer: JSON | None) -> str | None:
+    """The session's currency: asked for, else the customer's, else the first price's."""
+    if "currency" in params:
+        return str(params["currency"]).lower()
+    if params["mode"] == "setup":
+        raise invalid("`currency` is required in `setup` mode.", "currency", "parameter_missing")
+    first = _price(account, wanted[0], 0)
+    fixed: str | None = (customer or {}).get("currency") if params["mode"] == "subscription" else None
+    return fixed or str(first["currency"])
+
+
+def _price(account: Account, fields: JSON, number: int) -> JSON:
+    where = f"line_items[{number}][price]"
+    if "price" not in fields:
+        raise invalid(f"Missing required param: {where}.", where, "parameter_missing")
+    return account.store.get("price", fields["price"], where, 400)
+
+
+def _line(account: Account, fields: JSON, mode: str, currency: Any, number: int) -> JSON:
+    where = f"line_items[{number}]"
+    for key in fields:
+        if key not in ("price", "quantity"):
+            raise invalid(f"The emulator does not implement {where}[{key}].", f"{where}[{key}]", "not_emulated")
+    price = _price(account, fields, number)
+    if not price["active"]:
+        raise invalid(f"The price specified is inactive: {price['id']}.", f"{where}[price]")
+    if price["recurring"] is not None and mode == "payment":
+        message = "You specified `payment` mode but passed a recurring price; use `subscription` mode."
+        raise invalid(message, f"{where}[price]")
+    if price["recurring"] is None and mode == "subscription":
+        message = "The emulator does not implement one-time prices in `subscription` mode."
+        raise invalid(message, f"{where}[price]", "not_emulated")
+    if rates_in(price, currency) is None:
+        raise invalid(f"The price {price['id']} is not available in {currency}.", f"{where}[price]")
+    metered = price["recurring"] is not None and price["recurring"]["usage_type"] == "metered"
+    if metered and "quantity" in fields:
+        message = "Quantity should not be specified where usage_type is `metered`."
+        raise invalid(message, f"{where}[quantity]")
+    if not metered and fields.get("quantity", 0) < 1:
+        raise invalid("Quantity is required. Add `quantity` to the line item.", f"{where}[quantity]")
+    return line_item_form(account, price, fields.get("quantity"), currency)
+
+
+def _as_item(line: JSON) -> JSON:
+    item = {"price": line["price"]}
+    return item if line["quantity"] is None else {**item, "quantity": line["quantity"]}
+
+
+def _without_empty(fields: JSON | None) -> JSON:
+    return {key: value for key, value in (fields or {}).items() if value != ""}
+
+
+def _expire_at_last(account: Account, session: JSON) -> None:
+    if session["status"] == "open":
+        _close(account, session)
+
+
+def _close(account: Account, session: JSON) -> None:
+    session.update(status="expired", url=None)
+    account.checkout_data.pop(session["id"], None)
+    emit(account, "checkout.session.expired", session)
+
+
+def _expire(account: Account, params: JSON, id: str) -> JSON:
+    session = account.store.get("checkout.session", id)
+    if session["status"] != "open":
+        message = f'Only Checkout Sessions with a status in ["open"] can be expired. It is {session["status"]}.'
+        raise invalid(message)
+    _close(account, session)
+    return session
+
+
+def _retrieve(account: Account, params: JSON, id: str) -> JSON:
+    return account.store.get("checkout.session", id)
+
+
+def _update(account: Account, params: JSON, id: str) -> JSON:
+    session = account.store.get("checkout.session", id)
+    session["metadata"] = merged(session["metadata"], params.get("metadata"))
+    return session
+
+
+def _list(account: Account, params: JSON) -> JSON:
+    rows = list(account.store.newest("checkout.session"))
+    for name in ("customer", "payment_intent", "status", "subscription"):
+        if name in params:
+            rows = [row for row in rows if row[name] == params[name]]
+    return page(rows, params, ROOT)
+
+
+def _line_items(account: Account, params: JSON, id: str) -> JSON:
+    rows = account.store.get("checkout.session", id)["line_items"]
+    shown = [{**row, "price": view(account, account.store.get("price", row["price"]))} for row in rows]
+    return page(shown, params, f"{ROOT}/{id}/line_items")
+
+
+ROOT: Final = "/v1/checkout/sessions"
+KEY: Final = "checkout_session"
+CREATE: Final = (
+    "cancel_url client_reference_id currency customer customer_creation customer_email expires_at invoice_creation "
+    "line_items locale metadata mode payment_intent_data payment_method_collection setup_intent_data submit_type "
+    "subscription_data success_url ui_mode"
+)
+LIST: Final = f"customer payment_intent status subscription {PAGING}"
+OPERATIONS: Final = (
+    Operation("POST", ROOT, "checkout.SessionCreateParams", _create, KEY, CREATE),
+    Operation("GET", ROOT, "checkout.SessionListParams", _list, KEY, LIST),
+    Operation("GET", ROOT + "/{id}", "checkout.SessionRetrieveParams", _retrieve, KEY),
+    Operation("POST", ROOT + "/{id}", "checkout.SessionUpdateParams", _update, KEY, "metadata"),
+    Operation("POST", ROOT + "/{id}/expire", "checkout.SessionExpireParams", _expire, KEY),
+    Operation("GET", ROOT + "/{id}/line_items", "checkout.SessionLineItemListParams", _line_items, KEY, PAGING),
+)

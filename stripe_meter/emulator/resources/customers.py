@@ -1,0 +1,234 @@
+"""Customers, their search, and their balance transactions.
+
+Owns: /v1/customers and what hangs below it. Does not own: subscriptions or payment methods. A deleted customer
+stays retrievable as `{"deleted": true}` with a 200, as on Stripe; using one elsewhere is a 400.
+"""
+
+import re
+from typing import Any, Final
+
+from stripe_meter.emulator import cycle
+from stripe_meter.emulator.account import Account
+from stripe_meter.emulator.cards import TOKENS, new_payment_method
+from stripe_meter.emulator.errors import JSON, ParameterError, invalid, missing
+from stripe_meter.emulator.events import changed, emit
+from stripe_meter.emulator.invoicing import change_balance
+from stripe_meter.emulator.listing import limit_of, page
+from stripe_meter.emulator.metadata import merged
+from stripe_meter.emulator.routing import PAGING, Operation
+from stripe_meter.emulator.views import live_subscriptions
+
+PLAIN: Final = ("address", "description", "email", "name", "phone", "shipping", "tax_exempt")
+CLAUSE: Final = re.compile(r"""\s*
+    (?:metadata\[(?P<q>['"])(?P<key>(?:\\.|(?!(?P=q)).)*)(?P=q)\]|(?P<field>email|name|phone))
+    \s*:\s*(?P<v>['"])(?P<value>(?:\\.|(?!(?P=v)).)*)(?P=v)\s*""", re.VERBOSE)  # fmt: skip
+
+
+def new_customer(account: Account, params: JSON) -> JSON:
+    """Store a customer; raises a 402 if a given test card declines."""
+    id = account.ids.new("cus")
+    customer: JSON = {
+        "id": id,
+        "object": "customer",
+        "address": None,
+        "balance": params.get("balance", 0),
+        "created": account.now(),
+        "currency": None,
+        "customer_account": None,
+        "default_source": None,
+        "delinquent": False,
+        "description": None,
+        "discount": None,
+        "email": None,
+        "invoice_prefix": id.rpartition("_")[2][:8].upper(),
+        "invoice_settings": {
+            "custom_fields": None,
+            "default_payment_method": None,
+            "footer": None,
+            "rendering_options": None,
+        },
+        "livemode": False,
+        "metadata": merged({}, params.get("metadata")),
+        "name": None,
+        "next_invoice_sequence": 1,
+        "phone": None,
+        "preferred_locales": [],
+        "shipping": None,
+        "tax_exempt": "none",
+        "test_clock": None,
+    }
+    customer.update({key: params[key] or None for key in PLAIN if key in params})
+    if "payment_method" in params:
+        method = new_payment_method(account, TOKENS.get(params["payment_method"], ""), id)
+        wanted = params.get("invoice_settings") or {}
+        if wanted.get("default_payment_method") in (method["id"], params["payment_method"]):
+            customer["invoice_settings"]["default_payment_method"] = method["id"]
+    account.store.add(customer)
+    emit(account, "customer.created", customer)
+    _index(account, customer)
+    return customer
+
+
+def existing(account: Account, id: str, param: str = "customer") -> JSON:
+    """A customer named in a body: a 400 when it does not exist or is deleted."""
+    row = account.store.get("customer", id, param, status=400)
+    if row.get("deleted"):
+        raise missing("customer", id, param, status=400)
+    return row
+
+
+def _alive(account: Account, id: str) -> JSON:
+    row = account.store.get("customer", id)
+    if row.get("deleted"):
+        raise missing("customer", id)
+    return row
+
+
+def _create(account: Account, params: JSON) -> JSON:
+    return new_customer(account, params)
+
+
+def _retrieve(account: Account, params: JSON, id: str) -> JSON:
+    return account.store.get("customer", id)
+
+
+def _update(account: Account, params: JSON, id: str) -> JSON:
+    customer = _alive(account, id)
+    new: JSON = {key: params[key] or None for key in PLAIN if key in params}
+    new["metadata"] = merged(customer["metadata"], params.get("metadata"))
+    settings = params.get("invoice_settings")
+    if settings:
+        new["invoice_settings"] = {**customer["invoice_settings"], **_settings(account, id, settings)}
+    if "balance" in params:
+        change_balance(account, customer, params["balance"] - customer["balance"], "adjustment")
+    previous = changed(customer, new)
+    customer.update(new)
+    if previous:
+        emit(account, "customer.updated", customer, previous)
+    _index(account, customer)
+    return customer
+
+
+def _settings(account: Account, customer: str, settings: JSON) -> JSON:
+    method = settings.get("default_payment_method")
+    if method:
+        row = account.store.find("payment_method", method)
+        if row is None or row["customer"] != customer:
+            param = "invoice_settings[default_payment_method]"
+            raise missing("PaymentMethod", method, param, status=400)
+    return {key: value or None for key, value in settings.items()}
+
+
+def _list(account: Account, params: JSON) -> JSON:
+    email = params.get("email")
+    rows = [row for row in account.store.newest("customer") if not row.get("deleted")]
+    return page([row for row in rows if email is None or row["email"] == email], params, "/v1/customers")
+
+
+def _delete(account: Account, params: JSON, id: str) -> JSON:
+    customer = _alive(account, id)
+    for subscription in live_subscriptions(account, id):
+        cycle.cancel(account, subscription, invoice_now=False, prorate=False)
+    emit(account, "customer.deleted", customer)
+    customer.clear()
+    customer.update({"id": id, "object": "customer", "deleted": True})
+    account.search_index.pop(id, None)
+    return customer
+
+
+def _index(account: Account, customer: JSON) -> None:
+    """Make the customer findable by search once the search lag has passed."""
+
+    def publish() -> None:
+        if not customer.get("deleted"):
+            account.search_index[customer["id"]] = {**customer, "metadata": dict(customer["metadata"])}
+
+    if account.switches.search_lag > 0:
+        account.clock.schedule(account.clock.now() + account.switches.search_lag, publish)
+    else:
+        publish()
+
+
+def _search(account: Account, params: JSON) -> JSON:
+    clauses = [_clause(text) for text in _split(params["query"])]
+    found = [row for row in account.search_index.values() if all(_holds(row, *clause) for clause in clauses)]
+    found.sort(key=lambda row: row["created"], reverse=True)
+    start, limit = int(params.get("page", "0") or 0), limit_of(params)
+    more = start + limit < len(found)
+    return {
+        "object": "search_result",
+        "data": found[start : start + limit],
+        "has_more": more,
+        "next_page": str(start + limit) if more else None,
+        "url": "/v1/customers/search",
+    }
+
+
+def _split(query: str) -> list[str]:
+    """The clauses of a query joined by AND; quoted text is left whole."""
+    clauses, rest = [], query
+    while True:
+        match = CLAUSE.match(rest)
+        if match is None:
+            raise ParameterError(f"We were unable to parse your search query: {query}", "query")
+        clauses.append(match[0])
+        rest = rest[match.end() :]
+        if not rest:
+            return clauses
+        if not re.match(r"AND\s", rest, re.IGNORECASE):
+            raise ParameterError(f"We were unable to parse your search query: {query}", "query")
+        rest = rest[4:]
+
+
+def _clause(text: str) -> tuple[str | None, str, str]:
+    match = CLAUSE.fullmatch(text)
+    assert match is not None  # `_split` only returns what matched
+    plain: Any = re.compile(r"\\(.)")
+    key = None if match["key"] is None else plain.sub(r"\1", match["key"])
+    return key, match["field"] or "", plain.sub(r"\1", match["value"])
+
+
+def _holds(row: JSON, key: str | None, field: str, value: str) -> bool:
+    if key is not None:
+        return bool(row["metadata"].get(key) == value)
+    return (row[field] or "").lower() == value.lower()
+
+
+def _create_transaction(account: Account, params: JSON, id: str) -> JSON:
+    customer = _alive(account, id)
+    currency = params["currency"].lower()
+    if customer["currency"] not in (None, currency):
+        raise invalid(f"The customer's currency is {customer['currency']}, not {currency}.", "currency")
+    customer["currency"] = currency
+    more = {"description": params.get("description"), "metadata": merged({}, params.get("metadata"))}
+    return change_balance(account, customer, params["amount"], "adjustment", more=more)
+
+
+def _transactions(account: Account, params: JSON, id: str) -> JSON:
+    _alive(account, id)
+    rows = [row for row in account.store.newest("customer_balance_transaction") if row["customer"] == id]
+    return page(rows, params, f"/v1/customers/{id}/balance_transactions")
+
+
+def _transaction(account: Account, params: JSON, id: str, transaction: str) -> JSON:
+    return account.store.get("customer_balance_transaction", transaction)
+
+
+FIELDS: Final = "address balance description email invoice_settings metadata name phone shipping tax_exempt"
+BELOW: Final = "/v1/customers/{id}/balance_transactions"
+OPERATIONS: Final = (
+    Operation("POST", "/v1/customers", "CustomerCreateParams", _create, "customer", f"{FIELDS} payment_method"),
+    Operation("GET", "/v1/customers", "CustomerListParams", _list, "customer", f"email {PAGING}"),
+    Operation("GET", "/v1/customers/search", "CustomerSearchParams", _search, "customer", "query limit page"),
+    Operation("GET", "/v1/customers/{id}", "CustomerRetrieveParams", _retrieve, "customer"),
+    Operation("POST", "/v1/customers/{id}", "CustomerUpdateParams", _update, "customer", FIELDS),
+    Operation("DELETE", "/v1/customers/{id}", "CustomerDeleteParams", _delete, "customer"),
+    Operation(
+        "POST", BELOW, "CustomerBalanceTransactionCreateParams", _create_transaction, "customer",
+        "amount currency description metadata",
+    ),
+    Operation("GET", BELOW, "CustomerBalanceTransactionListParams", _transactions, "customer", PAGING),
+    Operation(
+        "GET", BELOW + "/{transaction}", "CustomerBalanceTransactionRetrieveParams", _transaction, "customer",
+    ),
+)  # fmt: skip

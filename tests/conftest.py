@@ -1,0 +1,89 @@
+"""Fixtures that the whole suite shares: an emulator of its own for each test, engines on it, a paying customer."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from stripe_meter.domain.identity import Caller
+from stripe_meter.domain.rates import parse_price
+from stripe_meter.domain.refusals import Refusal
+from stripe_meter.domain.tools import Tool
+from stripe_meter.emulator import Emulator, EmulatorServer
+from stripe_meter.enforcement.engine import Engine
+from stripe_meter.settings import Settings
+
+#: Where our pages would be; nothing needs to listen there.
+PAGES = "http://127.0.0.1:9"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """The backend of production."""
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No key and no setting of the person who runs the suite leaks into a test."""
+    for name in ("STRIPE_SECRET_KEY", "STRIPE_METER_EMULATOR", "STRIPE_METER_API_KEY", "STRIPE_METER_PUBLIC_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def stripe() -> Iterator[EmulatorServer]:
+    """A Stripe stand-in that starts from nothing."""
+    with EmulatorServer(Emulator(deterministic=True, lag=0.0)) as server:
+        yield server
+
+
+@pytest.fixture
+def make_engine(stripe: EmulatorServer) -> Iterator[Callable[..., Engine]]:
+    """Engines on the emulator, closed at the end."""
+    engines: list[Engine] = []
+
+    def make(**settings: object) -> Engine:
+        values: dict[str, object] = {"emulator": stripe.url, "public_url": PAGES, **settings}
+        engine = Engine(settings=Settings(**values))
+        engines.append(engine)
+        return engine
+
+    yield make
+    for engine in engines:
+        engine.close()
+
+
+@pytest.fixture
+def engine(make_engine: Callable[..., Engine]) -> Engine:
+    """One engine on the emulator."""
+    return make_engine()
+
+
+def a_tool(name: str = "summarize", price: str | tuple[str, ...] = "$0.05", **options: object) -> Tool:
+    return Tool(name, parse_price(price), **options)  # type: ignore[arg-type]  # passed through as given
+
+
+def stranger(client: str = "203.0.113.7") -> Caller:
+    """A caller over HTTP whom nobody knows."""
+    return Caller(b"a" + client.encode(), client=client)
+
+
+def with_key(key: str, client: str = "203.0.113.7") -> Caller:
+    """A caller over HTTP who shows an API key."""
+    return Caller(b"k" + hashlib.sha256(key.encode()).digest(), api_key=key, client=client)
+
+
+async def pay(engine: Engine, stripe: EmulatorServer, tool: Tool, card: str = "4242424242424242") -> Caller:
+    """Be refused, pay on the hosted page, and come back with an API key."""
+    refusal = await engine.admit(tool, stranger())
+    assert isinstance(refusal, Refusal)
+    assert refusal.checkout_url is not None
+    back = stripe.complete_checkout(refusal.checkout_url, card=card, email="caller@example.com")
+    query = parse_qs(urlsplit(back).query)
+    done = await engine.complete(query["session_id"][0], query["claim"][0])
+    assert done.key is not None
+    return with_key(done.key.reveal())
