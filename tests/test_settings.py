@@ -40,7 +40,8 @@ def test_an_emulator_wins_over_any_key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "mode"), [("sk_test_abcd", "test"), ("rk_test_abcd", "test"), ("sk_live_abcd", "live"), ("rk_live_abcd", "live")]
+    ("key", "mode"),
+    [("sk_test_abcd", "test"), ("rk_test_abcd", "test"), ("sk_live_abcd", "live"), ("rk_live_abcd", "live")],
 )
 def test_the_key_says_which_mode(monkeypatch: pytest.MonkeyPatch, key: str, mode: str) -> None:
     """Live mode creates nothing by itself, so it must be told apart."""

@@ -64,6 +64,11 @@ def known_currency(code: str) -> str:
     return currency
 
 
+def plain(number: Decimal) -> Decimal:
+    """The same number without an exponent: Stripe reads `500`, not `5E+2`."""
+    return Decimal(f"{number:f}")
+
+
 @dataclass(frozen=True, slots=True)
 class Money:
     """An exact amount: `minor` minor units (cents, yen, fils; may be fractional) of `currency` (lower-case ISO)."""
@@ -74,7 +79,7 @@ class Money:
     @classmethod
     def from_major(cls, amount: Decimal, currency: str) -> Money:
         """From what people write: `from_major(Decimal("0.05"), "usd")` is 5 cents."""
-        return cls(amount.scaleb(exponent(currency), context=EXACT), currency)
+        return cls(plain(amount.scaleb(exponent(currency), context=EXACT)), currency)
 
     def __mul__(self, factor: int) -> Money:
         return Money(EXACT.multiply(self.minor, factor), self.currency)

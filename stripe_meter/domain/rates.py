@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal
 
-from stripe_meter.domain.money import EXACT, SYMBOLS, UNIT_AMOUNT_DECIMALS, Money, known_currency
+from stripe_meter.domain.money import EXACT, SYMBOLS, UNIT_AMOUNT_DECIMALS, Money, known_currency, plain
 from stripe_meter.errors import PriceError
 
 Kind = Literal["money", "credits", "calls", "free"]
@@ -56,7 +56,7 @@ class Rate:
     @property
     def unit_amount(self) -> Decimal:
         """Price of one metered unit, in minor units (money) or credits or calls; exact."""
-        return self.amount if self.started else EXACT.divide(self.amount, Decimal(self.per))
+        return self.amount if self.started else plain(EXACT.divide(self.amount, Decimal(self.per)))
 
     @property
     def metered_unit(self) -> tuple[str, int]:

@@ -106,7 +106,9 @@ def _include(account: Account, node: JSON, part: str) -> bool:
         data = [{**row, "price": view(account, account.store.get("price", row["price"]))} for row in rows]
         node[part] = nested_list(data, f"/v1/checkout/sessions/{node['id']}/line_items")
         return True
-    if kind == "customer" and part == "subscriptions" and not node.get("deleted"):
+    if kind == "customer" and part == "subscriptions":
+        if node.get("deleted"):
+            return True
         rows = [view(account, row) for row in live_subscriptions(account, node["id"])]
         node[part] = nested_list(rows, f"/v1/customers/{node['id']}/subscriptions", SUBSCRIPTIONS_SHOWN)
         return True

@@ -7,6 +7,7 @@ Stripe is asked, so that guessing cannot drain the account's reads.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -19,8 +20,9 @@ from stripe_meter.errors import StripeUnavailable
 if TYPE_CHECKING:
     from stripe_meter.gateway.gateway import Gateway
 
-#: Cold look-ups of unknown customers one client may cause a minute.
+#: Keys that turn out to be nobody's, for each client and minute, before Stripe is not asked any more.
 GUESSES_A_MINUTE: Final = 10
+_AT_ONCE: Final = 5
 _MOST: Final = 100_000
 K = TypeVar("K")
 V = TypeVar("V")
@@ -42,7 +44,7 @@ class Callers:
         self._known: dict[bytes, Known] = {}
         self._customers: dict[bytes, str] = {}
         self._refused: dict[bytes, float] = {}
-        self._guesses: dict[str, deque[float]] = {}
+        self._guesses: dict[str, _Guesses] = {}
 
     def warm(self, caller: Caller) -> Account | None:
         """The caller's current snapshot if the credential was verified against it, else None."""
@@ -91,29 +93,45 @@ class Callers:
         now = self._accounts.monotonic()
         if now < self._refused.get(caller.credential, 0.0):
             return None
-        known = self._accounts.get(key.customer)
-        if known is None:
-            self._count_guess(caller.client, now)
-        account = await self._accounts.load(key.customer)
-        if not account.deleted and not key.opens(account.metadata) and account is known:
-            # The key may be younger than our snapshot.
-            self._count_guess(caller.client, now)
+        if self._opens(key):
+            return await self._accounts.load(key.customer)
+        guesses = self._guesses.get(caller.client)
+        if guesses is None:
+            guesses = _Guesses()
+            _bounded(self._guesses, caller.client, guesses)
+        async with guesses.turn:
+            if self._opens(key):
+                return await self._accounts.load(key.customer)
+            guesses.check(now)
+            # Unknown to us, or younger than our snapshot.
             account = await self._accounts.refresh(key.customer)
-        if account.deleted or not key.opens(account.metadata):
-            _bounded(self._refused, caller.credential, now + _REFUSED_FOR)
-            return None
+            if account.deleted or not key.opens(account.metadata):
+                guesses.failed.append(now)
+                _bounded(self._refused, caller.credential, now + _REFUSED_FOR)
+                return None
         return account
 
-    def _count_guess(self, client: str, now: float) -> None:
-        times = self._guesses.get(client)
-        if times is None:
-            times = deque(maxlen=GUESSES_A_MINUTE)
-            _bounded(self._guesses, client, times)
-        if len(times) == GUESSES_A_MINUTE and now - times[0] < 60.0:
+    def _opens(self, key: ApiKey) -> bool:
+        """Whether the key is good by what we know already."""
+        known = self._accounts.get(key.customer)
+        return known is not None and not known.deleted and key.opens(known.metadata)
+
+
+class _Guesses:
+    """What one client tried in vain of late."""
+
+    def __init__(self) -> None:
+        self.failed: deque[float] = deque(maxlen=GUESSES_A_MINUTE)
+        self.turn = asyncio.Semaphore(_AT_ONCE)
+
+    def check(self, now: float) -> None:
+        """Raise `StripeUnavailable` when it was too often to ask Stripe once more."""
+        if len(self.failed) == GUESSES_A_MINUTE and now - self.failed[0] < 60.0:
             raise StripeUnavailable(
-                "too many unknown API keys from this client", ambiguous=False, retry_after=60.0 - (now - times[0])
+                "too many unknown API keys from this client",
+                ambiguous=False,
+                retry_after=round(60.0 - (now - self.failed[0]), 1),
             )
-        times.append(now)
 
 
 def _bounded(table: dict[K, V], key: K, value: V) -> None:

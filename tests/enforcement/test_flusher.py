@@ -62,7 +62,9 @@ async def test_usage_arrives_once_whatever_stripe_does_first(
     assert on_the_meter(stripe) == 7
     stats = engine.stats()
     assert (stats.accepted, stats.delivered, stats.pending, stats.rejected) == (7, 7, 0, 0)
-    identifiers = {r.body["identifier"] for r in stripe.emulator.requests if r.path == EVENTS and "identifier" in r.body}
+    identifiers = {
+        r.body["identifier"] for r in stripe.emulator.requests if r.path == EVENTS and "identifier" in r.body
+    }
     assert len(identifiers) == 1
 
 
