@@ -94,6 +94,7 @@ MEANING: Final[dict[type[stripe.StripeError], Callable[[stripe.StripeError], Str
     stripe.IdempotencyError: _conflict,
     stripe.InvalidRequestError: _rejected,
     stripe.CardError: _rejected,
+    stripe.StripeErrorWithParamCode: _rejected,
     stripe.SignatureVerificationError: _rejected,
     stripe.TemporarySessionExpiredError: _limited,
     # The rest belong to v2 resources that nothing here calls; they are refusals like any other.

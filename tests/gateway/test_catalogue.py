@@ -1,0 +1,107 @@
+"""Meters, products and prices: created once, found again, never changed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from decimal import Decimal
+
+import pytest
+
+from stripe_meter.emulator import EmulatorServer
+from stripe_meter.enforcement.engine import Engine
+from tests.conftest import a_tool
+
+pytestmark = pytest.mark.anyio
+
+
+def posts(stripe: EmulatorServer) -> list[str]:
+    return [record.path for record in stripe.emulator.requests if record.method == "POST" and record.status == 200]
+
+
+async def test_a_tool_becomes_one_meter_one_product_one_price(engine: Engine, stripe: EmulatorServer) -> None:
+    """Found later by event name, chosen id and lookup key."""
+    await engine.prepare([a_tool(price=("$5", "€0.04 per call"))])
+    bodies = {record.path: record.body for record in stripe.emulator.requests if record.method == "POST"}
+    assert bodies["/v1/billing/meters"]["event_name"] == "mcp.summarize"
+    assert bodies["/v1/billing/meters"]["default_aggregation"] == {"formula": "sum"}
+    assert bodies["/v1/products"]["id"] == "stripe_meter_mcp_summarize"
+    price = bodies["/v1/prices"]
+    assert (price["lookup_key"], price["unit_amount_decimal"], price["tax_behavior"]) == (
+        "mcp.summarize",
+        "500",
+        "exclusive",
+    )
+    assert price["currency_options"]["eur"]["unit_amount_decimal"] == "4"
+
+
+async def test_a_second_start_creates_nothing(make_engine: Callable[..., Engine], stripe: EmulatorServer) -> None:
+    """One read for ten tools."""
+    tools = [a_tool(f"tool{number}", ("$0.05", "€0.04")) for number in range(12)]
+    await make_engine().prepare(tools)
+    before = len(stripe.emulator.requests)
+    engine = make_engine()
+    await engine.prepare(tools)
+    since = stripe.emulator.requests[before:]
+    assert [(record.method, record.path) for record in since] == [("GET", "/v1/prices")] * 2
+    assert engine._shelf.get(tools[0]).unit_amounts == {"usd": Decimal(5), "eur": Decimal(4)}  # type: ignore[union-attr]
+
+
+async def test_processes_that_start_together_share_one_catalogue(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """Race safety by what Stripe keeps unique, not by keys."""
+    engines = [make_engine() for _ in range(4)]
+    await asyncio.gather(*(engine.prepare([a_tool()]) for engine in engines))
+    assert sorted(set(posts(stripe))) == ["/v1/billing/meters", "/v1/prices", "/v1/products"]
+    assert len(posts(stripe)) == 3
+    assert len({engine._shelf.need(a_tool()).price for engine in engines}) == 1
+
+
+async def test_a_start_that_was_cut_off_is_finished_by_the_next(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """Product and meter are there, the price is not."""
+    stripe.emulator.faults.add(method="POST", path="/v1/prices", kind="status", status=400, times=1)
+    first = make_engine()
+    with pytest.raises(Exception, match="Stripe refused"):
+        await first.prepare([a_tool()])
+    await make_engine().prepare([a_tool()])
+    assert sorted(posts(stripe)) == ["/v1/billing/meters", "/v1/prices", "/v1/products"]
+
+
+async def test_namespaces_do_not_meet(make_engine: Callable[..., Engine], stripe: EmulatorServer) -> None:
+    """Staging and production in one account."""
+    await make_engine(namespace="staging").prepare([a_tool()])
+    await make_engine(namespace="live").prepare([a_tool()])
+    names = [record.body["event_name"] for record in stripe.emulator.requests if record.path == "/v1/billing/meters"]
+    assert names == ["staging.summarize", "live.summarize"]
+
+
+async def test_a_meter_is_found_on_any_page(make_engine: Callable[..., Engine], stripe: EmulatorServer) -> None:
+    """An account may have hundreds."""
+    engine = make_engine()
+    await engine.prepare([])
+    for number in range(101):
+        await engine.thread.call(
+            lambda gateway, name=f"other.{number}": gateway.connection.write(  # type: ignore[misc]
+                lambda client, options: client.v1.billing.meters.create_async(
+                    {"display_name": name, "event_name": name, "default_aggregation": {"formula": "sum"}}, options
+                )
+            ),
+            10.0,
+        )
+    stripe.emulator.faults.add(method="POST", path="/v1/prices", kind="status", status=400, times=1)
+    with pytest.raises(Exception, match="Stripe refused"):
+        await engine.prepare([a_tool()])
+    await make_engine().prepare([a_tool()])
+    assert posts(stripe).count("/v1/prices") == 1
+
+
+async def test_lost_answers_create_nothing_twice(engine: Engine, stripe: EmulatorServer) -> None:
+    """Each POST of one operation carries one idempotency key through its repetitions."""
+    for path in ("/v1/products", "/v1/billing/meters", "/v1/prices"):
+        stripe.emulator.faults.add(method="POST", path=path, kind="lost", times=1)
+    await engine.prepare([a_tool()])
+    state = stripe.emulator.account.store
+    assert [len(list(state.all(kind))) for kind in ("product", "billing.meter", "price")] == [1, 1, 1]
