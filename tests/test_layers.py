@@ -23,7 +23,8 @@ LAYERS = [
     {"mcp", "web"},
     {"meter"},
     {"testing"},
-    {"cli", "__main__"},
+    {"cli"},
+    {"__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 

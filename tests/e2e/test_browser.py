@@ -1,0 +1,138 @@
+"""The main job, seen by a person: refused, paid in a browser, and served with the key the page showed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from playwright.async_api import Page, async_playwright
+
+from stripe_meter.emulator import EmulatorServer
+from tests.e2e.conftest import Served, needs
+
+pytestmark = pytest.mark.anyio
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Page]:
+    """A phone-sized page in Chromium, without JavaScript."""
+    path = needs("chromium")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
+        context = await browser.new_context(viewport={"width": 360, "height": 740}, java_script_enabled=False)
+        context.set_default_timeout(5_000)
+        yield await context.new_page()
+        await browser.close()
+
+
+async def call(served: Served, key: str | None = None) -> tuple[bool, str, dict[str, object]]:
+    """One call of the tool by a real client over HTTP: whether it failed, its text, its `_meta`."""
+    headers = {"x-api-key": key} if key else {}
+    async with httpx2.AsyncClient(headers=headers) as http:
+        transport = streamable_http_client(f"{served.url}/mcp", http_client=http)
+        async with Client(transport) as client:
+            result = await client.call_tool("summarize", {"url": "https://example.com"})
+    text = getattr(result.content[0], "text", "")
+    return bool(result.is_error), text, dict(result.meta or {})
+
+
+def link(meta: dict[str, object]) -> str:
+    data = meta["stripe-meter/payment-required"]
+    assert isinstance(data, dict)
+    return str(data["checkout_url"])
+
+
+async def fits(page: Page) -> None:
+    """Nothing sticks out at 360 px."""
+    html = page.locator("html")
+    box = await html.bounding_box()
+    assert box is not None
+    assert box["width"] <= 360
+
+
+async def test_refused_then_paid_in_a_browser_then_served(served: Served, stripe: EmulatorServer, page: Page) -> None:
+    """The link of the refusal leads to Checkout, Checkout to the key, the key to the result and the meter."""
+    failed, text, meta = await call(served)
+    assert failed
+    assert "$0.05" in text
+    assert link(meta) in text
+
+    await page.goto(link(meta))
+    await fits(page)
+    assert "Demo Seller" in (await page.inner_text("body"))
+    await page.get_by_label("E-mail").fill("caller@example.com")
+    await page.get_by_role("button", name="Subscribe").click()
+    await page.wait_for_url(f"{served.url}/billing/success**")
+    await fits(page)
+    key = await page.inner_text("#api-key")
+    assert key.startswith("smk_")
+    await page.reload()
+    assert "shown already" in (await page.inner_text("body"))
+
+    failed, text, meta = await call(served, key)
+    assert not failed
+    assert text == "Three sentences about https://example.com."
+    receipt = meta["stripe-meter/receipt"]
+    assert isinstance(receipt, dict)
+    assert receipt["text"] == "$0.05"
+
+    assert served.billing.flush()
+    stripe.settle()
+    await page.goto(stripe.url)
+    await fits(page)
+    assert "mcp.summarize" in (await page.inner_text("body"))
+    stripe.advance(32 * 86400)
+    invoices = list(stripe.emulator.account.store.all("invoice"))
+    assert [invoice["total"] for invoice in invoices] == [5]
+
+
+@pytest.mark.parametrize(
+    ("card", "says"),
+    [("4000000000000002", "declined"), ("4000000000009995", "insufficient funds"), ("1234123412341234", "card")],
+)
+async def test_a_card_that_does_not_pay_is_explained(served: Served, page: Page, card: str, says: str) -> None:
+    """The page says why, nothing is sold, and another card works on the same page."""
+    _, _, meta = await call(served)
+    await page.goto(link(meta))
+    await page.get_by_label("E-mail").fill("caller@example.com")
+    await page.get_by_label("Card number").fill(card)
+    await page.get_by_role("button", name="Subscribe").click()
+    assert says in (await page.get_by_role("alert").inner_text()).lower()
+    await page.get_by_label("Card number").fill("4242424242424242")
+    await page.get_by_label("E-mail").fill("caller@example.com")
+    await page.get_by_role("button", name="Subscribe").click()
+    assert (await page.inner_text("#api-key")).startswith("smk_")
+
+
+@pytest.mark.parametrize(("choice", "served_after"), [("Complete", True), ("Fail", False)])
+async def test_three_d_secure_is_confirmed_or_not(served: Served, page: Page, choice: str, served_after: bool) -> None:
+    """An extra page of the bank's; failing it sells nothing."""
+    _, _, meta = await call(served)
+    await page.goto(link(meta))
+    await page.get_by_label("E-mail").fill("caller@example.com")
+    await page.get_by_label("Card number").fill("4000002500003155")
+    await page.get_by_role("button", name="Subscribe").click()
+    await fits(page)
+    await page.get_by_role("button", name=choice).click()
+    assert (await page.locator("#api-key").count() == 1) == served_after
+
+
+async def test_going_back_from_checkout_charges_nothing(served: Served, page: Page) -> None:
+    """The cancel page says so."""
+    _, _, meta = await call(served)
+    await page.goto(link(meta))
+    await page.get_by_role("link", name="Cancel").or_(page.get_by_role("link", name="Back")).first.click()
+    assert "Nothing was charged" in (await page.inner_text("body"))

@@ -1,0 +1,116 @@
+"""The documentation says what is true: its snippets run, its commands exist, its links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mcp import Client
+
+from stripe_meter.emulator import EmulatorServer
+from stripe_meter.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), *ROOT.glob("*/*/README.md")]
+SNIPPETS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.anyio
+async def test_the_first_snippet_is_a_paid_server(
+    stripe: EmulatorServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Copied into a file it serves, refuses with the price, and lists it."""
+    monkeypatch.setenv("STRIPE_METER_EMULATOR", stripe.url)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "readme_server.py").write_text(SNIPPETS[0])
+    import readme_server  # type: ignore[import-not-found]  # just written
+
+    async with Client(readme_server.mcp) as client:
+        (tool,) = (await client.list_tools()).tools
+        result = await client.call_tool("summarize", {"url": "https://example.com"})
+    assert result.is_error
+    assert "summarize costs $0.05" in getattr(result.content[0], "text", "")
+    assert tool.meta is not None
+    assert tool.meta["stripe-meter/price"]["text"] == "$0.05 a call"
+
+
+def test_the_other_snippets_run() -> None:
+    """Called directly, metered functions are plain Python."""
+    for snippet in SNIPPETS[1:]:
+        namespace: dict[str, object] = {}
+        exec(compile(snippet, "README.md", "exec", dont_inherit=True), namespace)
+        query = namespace["query"]
+        assert callable(query)
+        assert query("select 1") == ["select 1"]
+
+
+@pytest.mark.parametrize("price", re.findall(r'^\| `("[^`]+"|\("[^`]+\))` \|', README, re.MULTILINE))
+def test_every_price_in_the_table_is_accepted(price: str) -> None:
+    """As it stands there."""
+    from stripe_meter.domain.rates import parse_price
+
+    assert parse_price(eval(price))
+
+
+def test_the_table_of_prices_was_found() -> None:
+    """An empty walk would prove nothing."""
+    assert len(re.findall(r'^\| `("[^`]+"|\("[^`]+\))` \|', README, re.MULTILINE)) == 7
+
+
+COMMANDS = sorted(
+    {name for page in PAGES for name in re.findall(r"`(?:\.venv/bin/)?stripe-meter ([a-z]+)", page.read_text())}
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_that_is_mentioned_exists(command: str) -> None:
+    """And explains itself."""
+    done = subprocess.run(
+        [sys.executable, "-m", "stripe_meter", command, "--help"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """Inside the repository; the rest of the web is not ours to test."""
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page} links to {target}"
+
+
+def test_the_example_environment_names_every_setting() -> None:
+    """And nothing that does not exist."""
+    named = set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    settings = {f"STRIPE_METER_{name.upper()}" for name in Settings.model_fields} - {"STRIPE_METER_STRIPE_SECRET_KEY"}
+    assert named == settings | {"STRIPE_SECRET_KEY", "STRIPE_METER_API_KEY"}
+
+
+def test_what_is_said_to_be_checked_is_checked() -> None:
+    """Every test that the list of assumptions names is there."""
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    text = (ROOT / "docs/verified.md").read_text()
+    for name in re.findall(r"`(test_[a-z_0-9]+)(…?)`", text):
+        assert f"def {name[0]}" in tests, name
+    for path in re.findall(r"`(tests/[a-z_/0-9]+\.py)`", text):
+        assert (ROOT / path).exists(), path
+
+
+def test_every_dependency_is_explained() -> None:
+    """In the table of docs/architecture.md, with its reason."""
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[<>=\[]", line)[0] for line in project["dependencies"]}
+    table = (ROOT / "docs/architecture.md").read_text().partition("## Dependencies")[2]
+    missing = {name for name in names if not re.search(rf"^\|[^|]*\b{name}\b", table, re.MULTILINE)}
+    assert not missing
