@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from stripe_meter.enforcement.engine import Engine
 from stripe_meter.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from stripe_meter.enforcement.engine import Engine
 
 #: Set by `stripe_meter.testing`.
 override: Final[ContextVar[Engine | None]] = ContextVar("stripe_meter_override", default=None)
@@ -54,6 +56,7 @@ def find(explicit: Engine | None) -> Engine:
             "a StripeMeter was configured, but this tool is not connected to it; write `billing.attach(mcp)` "
             "once, or `@billing.metered(…)` above the tool"
         )
-    assert _default.build is not None
+    if _default.build is None:
+        raise ConfigurationError("nothing says who bills this call; import `metered` from stripe_meter")
     _default.engine = _default.build()
     return _default.engine

@@ -39,7 +39,7 @@ async def serve(engine: Engine, tool: Tool, caller: Caller) -> None:
     async def slow_tool() -> None:
         admission = engine.admit_warm(tool, caller)
         assert admission is not None
-        while not engine.stopping:
+        while not engine.stopping:  # noqa: ASYNC110  # set by a signal, in no loop
             await asyncio.sleep(0.01)
         admission.settle(1)
         await admission.delivered()

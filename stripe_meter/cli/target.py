@@ -1,0 +1,110 @@
+"""From what an author types, `server.py` or `module:attribute`, to the MCP servers in it.
+
+Owns importing an author's code without serving it. Whatever goes wrong there is the author's own error and comes out
+as one sentence; a script that would start to serve while it is imported is refused before it can.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+from stripe_meter.errors import ConfigurationError
+
+_MODULE: Final = "stripe_meter_target"
+
+
+def servers_in(target: str) -> list[Any]:
+    """The MCP servers that `target` names, at least one.
+
+    Raises:
+        ConfigurationError: There is no such thing, or its code does not import.
+    """
+    name, colon, attribute = target.rpartition(":")
+    # "C:\server.py" has a colon as well, and no attribute's name ends like that.
+    if colon and not target.endswith(".py"):
+        return [_attribute(_import_module(name), name, attribute)]
+    module = _import_file(Path(target))
+    found = {id(value): value for value in vars(module).values() if _is_server(value)}
+    if not found:
+        raise ConfigurationError(
+            f"{target} defines no MCP server at its top level; name it as module:attribute, such as app.server:mcp"
+        )
+    return list(found.values())
+
+
+def _is_server(value: object) -> bool:
+    from stripe_meter.mcp.attach import adapter_for
+
+    if isinstance(value, type):
+        return False
+    try:
+        adapter_for(value)
+    except ConfigurationError:
+        return False
+    return True
+
+
+def _import_file(path: Path) -> ModuleType:
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}; name the file of your server") from None
+    try:
+        tree = ast.parse(source, str(path))
+    except (SyntaxError, ValueError) as error:
+        raise ConfigurationError(f"{path} is not Python: {error}") from None
+    _refuse_serving(path, tree)
+    spec = importlib.util.spec_from_file_location(_MODULE, path)
+    if spec is None or spec.loader is None:
+        raise ConfigurationError(f"{path} is not a Python file; name the file of your server, such as server.py")
+    module = importlib.util.module_from_spec(spec)
+    # As `python server.py` does it.
+    sys.path.insert(0, str(path.absolute().parent))
+    sys.modules[_MODULE] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise _does_not_import(str(path), error) from None
+    return module
+
+
+def _import_module(name: str) -> ModuleType:
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise _does_not_import(name, error) from None
+
+
+def _attribute(module: ModuleType, name: str, attribute: str) -> Any:
+    value: Any = module
+    for part in attribute.split("."):
+        try:
+            value = getattr(value, part)
+        except AttributeError:
+            raise ConfigurationError(f"module {name} has no {attribute}; name the MCP server in it") from None
+    if not _is_server(value):
+        raise ConfigurationError(f"{name}:{attribute} is no MCP server; name an MCPServer or a FastMCP")
+    return value
+
+
+def _refuse_serving(path: Path, tree: ast.Module) -> None:
+    for statement in tree.body:
+        call = statement.value if isinstance(statement, ast.Expr) else None
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "run":
+            raise ConfigurationError(
+                f"{path} would start to serve when it is imported (line {statement.lineno}); "
+                'put that line below `if __name__ == "__main__":`'
+            )
+
+
+def _does_not_import(what: str, error: BaseException) -> ConfigurationError:
+    if isinstance(error, ConfigurationError):
+        return error
+    return ConfigurationError(f"{what} cannot be imported: {type(error).__name__}: {error}")

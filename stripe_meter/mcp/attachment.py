@@ -1,0 +1,231 @@
+"""One server with one engine: the check before the first call, and what happens when it fails.
+
+Owns the state that `attach` adds to a server. The check runs once, where serving starts if the framework lets us be
+there, else with the first message. A server that was started by its own `run()` and cannot bill ends with the sentence
+that says why; one that somebody else runs (a test, an ASGI server) gets it as `ConfigurationError`; one that already
+serves answers every tool call with a refusal and says why in the log.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
+
+from stripe_meter.domain.refusals import Refusal, billing_unavailable
+from stripe_meter.enforcement import current
+from stripe_meter.errors import ConfigurationError
+from stripe_meter.mcp import declared
+from stripe_meter.mcp.calls import Exchange, exchange
+from stripe_meter.mcp.declared import Declaration
+
+if TYPE_CHECKING:
+    import anyio
+
+    from stripe_meter.enforcement.engine import Engine
+
+log = logging.getLogger("stripe_meter")
+
+RECEIPT_KEY: Final = "stripe-meter/receipt"
+PRICE_KEY: Final = "stripe-meter/price"
+#: A failed check is repeated this often, so that a mended catalogue needs no restart.
+_RETRY_SECONDS: Final = 30.0
+
+#: What `listed` finds: the declaration behind each name, None where there is certainly none.
+Listed = Mapping[str, Declaration | None]
+
+
+class Lister(Protocol):
+    """Asks a framework for the names a server lists, and finds what stands behind them."""
+
+    async def __call__(self, server: Any, /) -> Listed: ...
+
+
+class Attachment:
+    """What an attached server knows about its billing."""
+
+    def __init__(self, engine: Engine, server: object, listed: Lister) -> None:
+        self.engine = engine
+        self._server = weakref.ref(server)
+        self._listed = listed
+        self._names: Mapping[str, Declaration | None] = {}
+        self._matched_at = -1
+        self._is_checked = False
+        self._failure: str | None = None
+        self._failed_at = 0.0
+        self._lock: anyio.Lock | None = None
+
+    async def check(self) -> None:
+        """Look at key, catalogue and decorators; once, however many messages arrive together.
+
+        Raises:
+            ConfigurationError: The server could not bill; the message is the sentence to show.
+        """
+        if self._is_checked:
+            return
+        if self._lock is None:
+            import anyio  # on the loop the framework has loaded it anyway
+
+            self._lock = anyio.Lock()
+        async with self._lock:
+            if self._is_checked:
+                return
+            names = await self._match()
+            sold = [d for d in names.values() if d is not None and self._sells(d)]
+            await self.engine.prepare([declaration.tool for declaration in sold])
+            for declaration in sold:
+                declaration.served_by = self.engine
+            self._is_checked = True
+
+    async def check_at_start(self, entry_points: frozenset[CodeType], end: Callable[[str], NoReturn]) -> None:
+        """`check`, where serving starts; ends the process when one of `entry_points` is what started it."""
+        try:
+            await self.check()
+        except ConfigurationError as error:
+            if threading.current_thread() is threading.main_thread() and _is_on_the_stack(entry_points):
+                end(f"stripe-meter: {error}")
+            raise
+
+    async def failure(self) -> str | None:
+        """What keeps this server from billing, found out with the first message if not before; None when nothing."""
+        if self._is_checked:
+            return None
+        if self._failure is None or time.monotonic() - self._failed_at > _RETRY_SECONDS:
+            try:
+                await self.check()
+            except ConfigurationError as error:
+                self._failure, self._failed_at = str(error), time.monotonic()
+                log.error("No tool of this server can be called: %s", error)  # one sentence is enough
+            else:
+                self._failure = None
+        return self._failure
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Bill whatever runs inside with this engine."""
+        token = current.serving.set(self.engine)
+        try:
+            yield
+        finally:
+            current.serving.reset(token)
+
+    async def answer(self, tool: str, run: Callable[[], Awaitable[Any]], is_error: Callable[[Any], bool]) -> Answer:
+        """Run one `tools/call` and charge for it once its answer is known.
+
+        Args:
+            tool: The name that was called.
+            run: The rest of the framework's work; returns its answer.
+            is_error: Whether the client will see that answer as a failure, or as a question.
+        """
+        around = exchange.get()
+        if around is not None:  # called by another tool, or mounted below another attached server
+            return Answer(await run(), None)
+        mine = Exchange(tool, is_free=self._is_known_free(tool))
+        token = exchange.set(mine)
+        answered = False
+        try:
+            result = await run()
+            answered = not is_error(result)
+        finally:
+            exchange.reset(token)
+            charged = mine.close(answered=answered)
+        self._notice_unmetered(mine, answered)
+        if self.engine.stopping:
+            for admission in charged:
+                await admission.delivered()
+        return Answer(result, mine.receipt.meta() if mine.receipt is not None else None)
+
+    async def prices(self) -> dict[str, dict[str, Any]]:
+        """What `tools/list` says about prices, by the name of the tool."""
+        try:
+            names = await self._match()
+        except ConfigurationError as error:  # a tool that was added while serving
+            log.error("%s", error)
+            return {}
+        return {name: declared.price_meta(found.tool) for name, found in names.items() if found is not None}
+
+    def refusal(self, tool: str) -> Refusal:
+        """What callers hear while the check fails: nothing that only the author should know."""
+        declaration = self._names.get(tool)
+        price = "an amount that is not set up yet" if declaration is None else declaration.tool.price
+        return billing_unavailable(tool, price, _RETRY_SECONDS)
+
+    async def _match(self) -> Mapping[str, Declaration | None]:
+        latest = declared.latest()
+        self._names = await self._listed(self._server())
+        for declaration in self._names.values():
+            if declaration is not None:
+                declaration.claimed_by = self._server
+        self._matched_at = latest
+        return self._names
+
+    def _sells(self, declaration: Declaration) -> bool:
+        return declaration.billing is None or declaration.billing.engine is self.engine
+
+    def _is_known_free(self, name: str) -> bool:
+        return self._matched_at == declared.latest() and self._names.get(name, self) is None
+
+    def _notice_unmetered(self, mine: Exchange, answered: bool) -> None:
+        declaration = self._names.get(mine.tool)
+        if answered and not mine.entered and declaration is not None and declaration.first_time("unmetered"):
+            log.error("A call of %r was free: %s", mine.tool, declared.wrong_order(mine.tool))
+
+
+#: The attachment of each attached server.
+attachments: Final[weakref.WeakKeyDictionary[Any, Attachment]] = weakref.WeakKeyDictionary()
+
+
+def engine_of(ctx: Any) -> Engine | None:
+    """The engine attached to the server that handed out `ctx`, for calls that reach no middleware."""
+    try:
+        server = getattr(ctx, "mcp_server", None) or getattr(ctx, "fastmcp", None)
+    except (ValueError, RuntimeError):  # a context without a server
+        return None
+    attachment = None if server is None else attachments.get(server)
+    return None if attachment is None else attachment.engine
+
+
+class Answer:
+    """The framework's answer to one call, and the receipt that goes with it or None."""
+
+    __slots__ = ("receipt", "result")
+
+    def __init__(self, result: Any, receipt: dict[str, Any] | None) -> None:
+        self.result = result
+        self.receipt = receipt
+
+
+def codes(kind: type, *methods: str) -> frozenset[CodeType]:
+    """The code of those public methods of `kind` and its bases that start a server."""
+    found = (vars(base).get(method) for base in kind.__mro__ for method in methods)
+    return frozenset(function.__code__ for function in found if inspect.isfunction(function))
+
+
+def end_by_exit(sentence: str) -> NoReturn:
+    """End the process in order, for frameworks that start serving in their main task."""
+    raise SystemExit(sentence)
+
+
+def end_at_once(sentence: str) -> NoReturn:
+    """End the process where an orderly end would hang on a thread that waits for stdin, or be swallowed."""
+    sys.stderr.write(sentence + "\n")
+    sys.stderr.flush()
+    sys.stdout.flush()
+    os._exit(1)
+
+
+def _is_on_the_stack(wanted: frozenset[CodeType]) -> bool:
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        if frame.f_code in wanted:
+            return True
+        frame = frame.f_back
+    return False

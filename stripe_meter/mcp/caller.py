@@ -1,0 +1,165 @@
+"""Who sent this request, as far as the transport can tell.
+
+Owns reading a caller out of a framework's `Context`: a token the server has verified, else an API key as presented,
+else nothing; on stdio and in memory the key in the server's environment. Nothing that a caller merely claims counts:
+not the arguments, not `_meta`, not the client's name, not forwarding headers. Never raises: what cannot be read is
+an unknown caller, whom the engine refuses with a way to become known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
+from typing import Any, Final
+
+from stripe_meter.domain.identity import KEY_PREFIX, Caller, Principal
+
+LOCAL_KEY: Final = "STRIPE_METER_API_KEY"
+_LONGEST_HEADER: Final = 8 * 1024
+#: Callers remembered, so that a busy one is read and hashed once.
+_MOST_CALLERS: Final = 4096
+_LONGEST_KEPT: Final = 256
+_ANONYMOUS_LOCAL: Final = Caller(b"local")
+
+_callers: dict[tuple[object, ...], Caller] = {}
+
+
+def read_caller(ctx: Any) -> Caller:
+    """The caller behind one tool call.
+
+    Args:
+        ctx: The `Context` that the framework handed to the tool.
+    """
+    try:
+        request_context = ctx.request_context
+    except (AttributeError, ValueError, RuntimeError):  # `server.call_tool()` from the author's own code
+        return _local()
+    request = getattr(request_context, "request", None)
+    if request is not None:
+        return _from_http(request.scope)
+    if request_context is None and getattr(ctx, "is_background_task", False):
+        return _from_background()
+    return _local()
+
+
+def _local() -> Caller:
+    key = os.environ.get(LOCAL_KEY)
+    if not key:
+        return _ANONYMOUS_LOCAL
+    return _callers.get((key,)) or _remember((key,), Caller(_key_credential(key), api_key=key))
+
+
+def _from_http(scope: Mapping[str, Any]) -> Caller:
+    # The context variable of the SDK may hold the token of whoever opened the session, so only this request counts.
+    token = getattr(scope.get("user"), "access_token", None)
+    principal = None if token is None else principal_of(token)
+    api_key, host, is_forwarded = _headers(scope.get("headers") or ())
+    client = (scope.get("client") or ("unknown",))[0]
+    server = scope.get("server")
+    where = None if is_forwarded or not server else (str(scope.get("scheme", "http")), tuple(server), host)
+    known = (principal, api_key, client, where)
+    return _callers.get(known) or _remember(known, _caller(principal, api_key, client, where))
+
+
+def _caller(
+    principal: Principal | None, api_key: str | None, client: str, where: tuple[str, tuple[Any, ...], str] | None
+) -> Caller:
+    base_url = None if where is None else _loopback_url(client, *where)
+    if principal is not None:
+        return Caller(_credential(b"p", f"{principal.issuer}\n{principal.subject}"), None, principal, client, base_url)
+    if api_key is not None:
+        return Caller(_key_credential(api_key), api_key, None, client, base_url)
+    return Caller(b"a" + client.encode(), None, None, client, base_url)
+
+
+def principal_of(token: Any) -> Principal | None:
+    """Whom a verified access token speaks for: its subject, at its issuer.
+
+    `client_id` names the application, which many people share, so it is billed only when the token has no subject;
+    a prefix keeps such a principal apart from every person's.
+    """
+    claims = getattr(token, "claims", None) or {}
+    client_id = getattr(token, "client_id", None)
+    issuer = claims.get("iss") or f"client:{client_id}"
+    subject = getattr(token, "subject", None) or claims.get("sub")
+    if subject:
+        return Principal(str(issuer), str(subject))
+    return Principal(f"application:{issuer}", str(client_id)) if client_id else None
+
+
+def _headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str | None, str, bool]:
+    """The API key, the host, and whether a proxy says that it stands between."""
+    api_key = bearer = None
+    host, is_forwarded = "", False
+    for name, value in headers:
+        if name == b"x-api-key":
+            api_key = _clean(value)
+        elif name == b"authorization":
+            if value[:7].lower() == b"bearer ":
+                bearer = _clean(value[7:])
+        elif name == b"host":
+            host = _clean(value) or ""
+        elif name == b"forwarded" or name.startswith(b"x-forwarded-"):
+            is_forwarded = True
+    if api_key is None and bearer is not None and bearer.startswith(KEY_PREFIX):
+        api_key = bearer
+    return api_key, host, is_forwarded
+
+
+def _clean(value: bytes) -> str | None:
+    if len(value) > _LONGEST_HEADER:
+        return None
+    text = value.decode("latin-1").strip()
+    return text if text and text.isprintable() else None
+
+
+def _loopback_url(client: str, scheme: str, server: tuple[Any, ...], host: str) -> str | None:
+    """Where this machine reaches itself, or None.
+
+    A forged `Host` would send the payer, and with them the page that shows their API key, to the forger; so an
+    address is believed only when the socket, the client and the host that was asked for are all this machine.
+    """
+    if not (_is_loopback(server[0]) and _is_loopback(client)):
+        return None
+    name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    if name != "localhost" and not _is_loopback(name):
+        return None
+    address = f"[{server[0]}]" if ":" in server[0] else server[0]
+    return f"{scheme}://{address}:{server[1]}"
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def _from_background() -> Caller:
+    """A FastMCP background task has left its request; FastMCP keeps that request's token and headers for it."""
+    from fastmcp.server.dependencies import get_access_token, get_http_headers
+
+    token = get_access_token()
+    principal = None if token is None else principal_of(token)
+    sent = get_http_headers(include_all=True)
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent.items()]
+    return _caller(principal, _headers(headers)[0], "background", None)
+
+
+def _key_credential(api_key: str) -> bytes:
+    return _credential(b"k", api_key)
+
+
+def _credential(kind: bytes, text: str) -> bytes:
+    return kind + hashlib.sha256(text.encode()).digest()
+
+
+def _remember(known: tuple[object, ...], caller: Caller) -> Caller:
+    if caller.api_key is not None and len(caller.api_key) > _LONGEST_KEPT:
+        return caller  # no key of ours is that long, so nobody can fill the memory with it
+    if len(_callers) >= _MOST_CALLERS:
+        _callers.clear()
+    _callers[known] = caller
+    return caller

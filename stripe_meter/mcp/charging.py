@@ -1,0 +1,91 @@
+"""What a finished call is charged: whether it succeeded, and for how many units.
+
+Owns that decision and nothing else; the engine settles it. Doubt is settled for the customer: whatever cannot be
+counted is free, the result is delivered all the same, and the author reads why in the log, once for each tool.
+"""
+
+from __future__ import annotations
+
+import logging
+import operator
+from collections.abc import Hashable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
+
+from stripe_meter.mcp.calls import Exchange
+
+if TYPE_CHECKING:
+    from stripe_meter.domain.usage import Call
+    from stripe_meter.enforcement.gate import Admission
+    from stripe_meter.mcp.declared import Declaration
+
+log = logging.getLogger("stripe_meter")
+
+
+def billable_units(declaration: Declaration, call: Call, result: Any) -> int | None:
+    """The units to charge for a call that returned `result`, or None when it is free."""
+    if call.cancelled or _failed_or_asks(result):
+        return None
+    tool = declaration.tool
+    if tool.units is not None:
+        call.result = result
+        units = _counted(declaration, call)
+    elif call.added is not None:
+        units = call.added
+    elif tool.is_dynamic:
+        if declaration.first_time("uncounted"):
+            log.warning(
+                "Tool %r costs %s but counted nothing, so its calls are free; call current_call().add(…) inside it "
+                "or write units=lambda call: … in @metered.",
+                tool.name,
+                tool.price,
+            )
+        return None
+    else:
+        return 1
+    if units is not None and tool.max_units is not None:
+        return min(units, tool.max_units)
+    return units
+
+
+def _counted(declaration: Declaration, call: Call) -> int | None:
+    tool = declaration.tool
+    assert tool.units is not None
+    try:
+        counted: Any = tool.units(call)
+        units = -1 if isinstance(counted, bool) else operator.index(counted)
+    except Exception:
+        if declaration.first_time("units"):
+            log.exception("units= of tool %r failed, so the call is free; return a whole number.", tool.name)
+        return None
+    if units < 0:
+        if declaration.first_time("units"):
+            log.error("units= of tool %r returned %r, so the call is free; return 0 or more.", tool.name, counted)
+        return None
+    return units
+
+
+def _failed_or_asks(result: Any) -> bool:
+    return _is_answer(cast("Hashable", type(result))) and (
+        bool(getattr(result, "is_error", False)) or "InputRequired" in type(result).__name__
+    )
+
+
+@lru_cache(maxsize=512)
+def _is_answer(kind: Any) -> bool:
+    """True for the frameworks' own result classes, which can say that the call failed or needs input."""
+    return any(
+        base.__name__ in {"CallToolResult", "ToolResult", "InputRequiredResult"}
+        and base.__module__.partition(".")[0] in {"mcp", "mcp_types", "fastmcp"}
+        for base in kind.__mro__
+    )
+
+
+def finish(exchange: Exchange | None, admission: Admission, units: int | None) -> None:
+    """Settle or release; on an attached server only once the framework's answer is known."""
+    if exchange is not None:
+        exchange.hold(admission, units)
+    elif units is None:
+        admission.release()
+    else:
+        admission.settle(units)

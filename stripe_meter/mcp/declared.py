@@ -1,0 +1,177 @@
+"""What `@metered` has decorated in this process.
+
+Owns the list of declarations (weakly: a tool that is gone is not sold) and how a declaration is found for a name
+that a server lists. Frameworks do not tell which function stands behind a name, so the function's name and
+parameters decide, and whether a framework ever read its signature. Does no I/O.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from stripe_meter.domain.rates import Rate
+from stripe_meter.domain.tools import Tool
+from stripe_meter.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from stripe_meter.enforcement.engine import Engine
+
+#: Where a wrapper carries its declaration.
+ATTRIBUTE: Final = "__stripe_meter__"
+
+
+class HasEngine(Protocol):
+    """What `billing=` takes: a `StripeMeter`."""
+
+    @property
+    def engine(self) -> Engine: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What a server tells about a tool that it lists."""
+
+    parameters: frozenset[str]
+    description: str
+
+
+@dataclass(slots=True, weakref_slot=True, eq=False)
+class Declaration:
+    """One decorated function.
+
+    Attributes:
+        tool: What is sold.
+        function: Name of the function, under which frameworks list it unless told otherwise.
+        description: Its docstring, which frameworks list with it unless told otherwise.
+        parameters: Names of the parameters that callers can fill.
+        billing: The `StripeMeter` named at the decorator, or None.
+        may_ask: False where the framework forbids the tool to answer with a question.
+        was_registered: True once somebody read the wrapper's signature, as frameworks do with what they register.
+        served_by: The engine this tool was last made known to.
+        claimed_by: The server that lists it, once one was found to.
+    """
+
+    tool: Tool
+    function: str
+    description: str
+    parameters: frozenset[str]
+    billing: HasEngine | None = None
+    may_ask: bool = True
+    was_registered: bool = False
+    served_by: Engine | None = None
+    claimed_by: weakref.ref[object] | None = None
+    complaints: set[str] = field(default_factory=set)
+
+    def may_be_claimed_by(self, server: object) -> bool:
+        return self.claimed_by is None or self.claimed_by() is server
+
+    def first_time(self, complaint: str) -> bool:
+        """True once for each kind of complaint, so that a busy tool does not flood the log."""
+        if complaint in self.complaints:
+            return False
+        self.complaints.add(complaint)
+        return True
+
+
+class WatchedSignature(inspect.Signature):
+    """A signature that tells when it is read."""
+
+    __slots__ = ("on_read",)
+
+    on_read: Callable[[], None] | None
+
+    @property
+    def parameters(self) -> MappingProxyType[str, inspect.Parameter]:
+        notify = getattr(self, "on_read", None)  # absent on the copies that `replace` makes
+        if notify is not None:
+            notify()
+        return super().parameters
+
+
+_declarations: weakref.WeakValueDictionary[int, Declaration] = weakref.WeakValueDictionary()
+_numbers = itertools.count(1)
+_latest = 0
+
+
+def remember(declaration: Declaration) -> None:
+    global _latest
+    _latest = next(_numbers)
+    _declarations[_latest] = declaration
+
+
+def latest() -> int:
+    """The number of the newest declaration; what was matched before it may be out of date."""
+    return _latest
+
+
+def behind(function: object) -> Declaration | None:
+    """The declaration that `function`, or anything it wraps, carries."""
+    while function is not None:
+        found = getattr(function, ATTRIBUTE, None)
+        if isinstance(found, Declaration):
+            return found
+        function = getattr(function, "__wrapped__", None)
+    return None
+
+
+def match(server: object, listed: Mapping[str, Looks]) -> dict[str, Declaration | None]:
+    """Find the declarations behind the names that a server lists.
+
+    Args:
+        server: Whoever lists them; a declaration that another server has claimed is not looked for here.
+        listed: What each listed tool looks like.
+
+    Returns:
+        The declaration behind a name, or None where there is certainly none. A name is left out where it may stand
+        for a metered function that was registered under a name of the author's choice.
+
+    Raises:
+        ConfigurationError: `@metered` stands above the framework's decorator, so the tool would be free.
+    """
+    newest_first = [declaration for _, declaration in sorted(_declarations.items(), reverse=True)]
+    found: dict[str, Declaration | None] = {}
+    for name, looks in listed.items():
+        fitting = [d for d in newest_first if d.function == name and d.parameters == looks.parameters]
+        registered = next((d for d in fitting if d.was_registered), None)
+        if registered is not None:
+            found[name] = registered
+        elif fitting:
+            raise ConfigurationError(wrong_order(name))
+    claimed = {id(declaration) for declaration in found.values()}
+    free = [d for d in newest_first if d.was_registered and id(d) not in claimed and d.may_be_claimed_by(server)]
+    for name, looks in listed.items():
+        if name not in found:
+            alike = [d for d in free if d.parameters == looks.parameters]
+            twins = [d for d in alike if d.description and d.description == looks.description]
+            if len(twins) == 1 or not alike:
+                found[name] = twins[0] if twins else None
+    return found
+
+
+def wrong_order(name: str) -> str:
+    return (
+        f"tool {name!r} would be free: @metered stands above the server's own decorator; "
+        f"put @mcp.tool() first and @metered(…) directly below it, above def {name}"
+    )
+
+
+def price_meta(tool: Tool) -> dict[str, Any]:
+    """The JSON form of a tool's price that travels in `_meta` of `tools/list`."""
+    return {"text": tool.price, "rates": [_rate(rate) for rate in tool.rates]}
+
+
+def _rate(rate: Rate) -> dict[str, Any]:
+    return {
+        "kind": rate.kind,
+        "amount": f"{rate.amount.normalize():f}",
+        "currency": rate.currency,
+        "per": rate.per,
+        "unit": rate.unit,
+        "started": rate.started,
+    }

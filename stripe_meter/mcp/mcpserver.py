@@ -1,0 +1,91 @@
+"""`MCPServer` of the MCP SDK 2.x.
+
+Owns what attaching means there: one middleware, appended last so that it is nearest to the tools, and the check when
+the server's lifespan begins. After construction the SDK offers no public way into the lifespan, so the server's
+low-level half is looked for by its private name; where it is not found, the check runs with the first message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from mcp.server.mcpserver import MCPServer
+
+from stripe_meter.mcp import declared, refusals
+from stripe_meter.mcp.attachment import PRICE_KEY, RECEIPT_KEY, Attachment, Listed, codes, end_at_once
+from stripe_meter.mcp.declared import Looks
+
+if TYPE_CHECKING:
+    from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+
+    from stripe_meter.mcp.attach import Handler
+
+
+async def listed(server: MCPServer[Any], /) -> Listed:
+    """The SDK lists names, schemas and descriptions, but not functions."""
+    tools = await server.list_tools()
+    looks = {t.name: Looks(frozenset(t.input_schema.get("properties", ())), t.description or "") for t in tools}
+    return declared.match(server, looks)
+
+
+def install(server: MCPServer[Any], attachment: Attachment, /) -> None:
+    server.middleware.append(_Middleware(attachment))
+    low_level: Any = getattr(server, "_lowlevel_server", None)
+    inner: Any = getattr(low_level, "lifespan", None)
+    if not callable(inner):
+        return
+    started_by = codes(type(server), "run", "run_stdio_async", "run_sse_async", "run_streamable_http_async")
+
+    @asynccontextmanager
+    async def checked(low_level: Any) -> AsyncIterator[Any]:
+        await attachment.check_at_start(started_by, end_at_once)
+        async with inner(low_level) as state:
+            yield state
+
+    low_level.lifespan = checked
+
+
+def add_route(server: MCPServer[Any], path: str, methods: list[str], handler: Handler, /) -> None:
+    server.custom_route(path, methods, include_in_schema=False)(handler)
+
+
+class _Middleware:
+    """Around every message: this engine serves it. Around calls: receipts. Around lists: prices."""
+
+    def __init__(self, attachment: Attachment) -> None:
+        self._attachment = attachment
+
+    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        with self._attachment.serving():
+            if ctx.request_id is None:
+                return await call_next(ctx)
+            failure = await self._attachment.failure()
+            if ctx.method == "tools/call":
+                name = str((ctx.params or {}).get("name"))
+                if failure is not None:
+                    return refusals.as_text(self._attachment.refusal(name))
+                return await self._call(name, ctx, call_next)
+            result = await call_next(ctx)
+            if ctx.method == "tools/list" and failure is None and isinstance(result, dict):
+                _add_prices(result, await self._attachment.prices())
+            return result
+
+    async def _call(self, name: str, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        answer = await self._attachment.answer(name, lambda: call_next(ctx), _is_error)
+        if answer.receipt is not None and isinstance(answer.result, dict):
+            answer.result["_meta"] = {**(answer.result.get("_meta") or {}), RECEIPT_KEY: answer.receipt}
+        result: HandlerResult = answer.result
+        return result
+
+
+def _add_prices(result: dict[str, Any], prices: dict[str, dict[str, Any]]) -> None:
+    for tool in result.get("tools", ()):
+        if tool["name"] in prices:
+            tool["_meta"] = {**(tool.get("_meta") or {}), PRICE_KEY: prices[tool["name"]]}
+
+
+def _is_error(result: Any) -> bool:
+    """True unless the client will take this for the tool's result; the SDK has already put it in its wire form."""
+    return not isinstance(result, dict) or bool(result.get("isError")) or result.get("resultType") == "input_required"

@@ -1,0 +1,114 @@
+"""What a client sees of a refusal.
+
+    text + `isError: true` + `_meta["stripe-meter/payment-required"]`, and no `structuredContent`: a client that checks
+    it against the tool's output schema would throw, and the link would be lost
+
+Owns that form and URL elicitation, which is used only where the client declares it. The text with the link is the
+fallback of everything: whatever goes wrong while asking, the caller still gets it.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from mcp.types import CallToolResult, InputRequiredResult
+
+    from stripe_meter.domain.refusals import Refusal
+
+log = logging.getLogger("stripe_meter")
+
+META_KEY: Final = "stripe-meter/payment-required"
+#: Our name among the questions that one answer may ask.
+QUESTION: Final = "stripe_meter.checkout"
+#: From this protocol on a question is returned, not sent.
+_STATELESS: Final = "2026-07-28"
+#: Half of what common clients allow a whole call, because the text must still arrive after a question nobody answers.
+_PATIENCE: Final = 25.0
+
+#: The link each session was last asked to open, by the identity of what the session keeps for its whole life.
+_asked: dict[int, tuple[weakref.ref[Any], str]] = {}
+
+
+def as_text(refusal: Refusal) -> CallToolResult:
+    """The form that every client shows."""
+    from mcp.types import CallToolResult
+
+    return CallToolResult.model_validate(
+        {
+            "isError": True,
+            "content": [{"type": "text", "text": refusal.text}],
+            "_meta": {META_KEY: refusal.data()},
+        }
+    )
+
+
+async def refuse(ctx: Any, refusal: Refusal, *, may_ask: bool) -> CallToolResult | InputRequiredResult:
+    """The answer to a refused call, after asking the client to open the link where that is possible."""
+    if refusal.checkout_url is not None and may_ask:
+        try:
+            question = await _ask(ctx, refusal, refusal.checkout_url)
+        except Exception as error:
+            log.debug("URL elicitation failed, answering with text: %r", error)
+        else:
+            if question is not None:
+                return question
+    return as_text(refusal)
+
+
+def refuse_blocking(ctx: Any, refusal: Refusal, *, may_ask: bool) -> CallToolResult | InputRequiredResult:
+    """`refuse` for a tool that runs in a worker thread, or in none of the framework's threads."""
+    import anyio.from_thread
+
+    async def answer() -> CallToolResult | InputRequiredResult:
+        return await refuse(ctx, refusal, may_ask=may_ask)
+
+    try:
+        return anyio.from_thread.run(answer)
+    except RuntimeError:
+        return as_text(refusal)
+
+
+async def _ask(ctx: Any, refusal: Refusal, url: str) -> InputRequiredResult | None:
+    request = ctx.request_context
+    session = request.session
+    elicitation = getattr(session.client_capabilities, "elicitation", None)
+    if getattr(elicitation, "url", None) is None:  # `{}` means forms only
+        return None
+    if request.protocol_version >= _STATELESS:
+        return _question(ctx, refusal, url)
+    if session.can_send_request and _is_new(session, url):
+        import anyio
+
+        with anyio.move_on_after(_PATIENCE):
+            await session.elicit_url(refusal.text, url, uuid.uuid4().hex, related_request_id=request.request_id)
+    # Accepting means "I will open it", not "I have paid", so the text follows whatever was answered.
+    return None
+
+
+def _question(ctx: Any, refusal: Refusal, url: str) -> InputRequiredResult | None:
+    from mcp.types import ElicitRequest, ElicitRequestURLParams, InputRequiredResult
+
+    if QUESTION in (ctx.input_responses or ()):
+        return None  # the client has answered and the call is still unpaid: asking again would loop
+    # Without request_state the retry may reach any worker.
+    params = ElicitRequestURLParams(message=refusal.text, url=url)
+    return InputRequiredResult(input_requests={QUESTION: ElicitRequest(params=params)})
+
+
+def _is_new(session: Any, url: str) -> bool:
+    """Whether this session was not asked to open this very link by the refusal before."""
+    anchor = session.client_params  # a session object lives for one request, its client's parameters for all of them
+    if anchor is None:
+        return True
+    key = id(anchor)
+    before = _asked.get(key)
+
+    def forget(_: object) -> None:
+        _asked.pop(key, None)
+
+    _asked[key] = (weakref.ref(anchor, forget), url)
+    return before is None or before[1] != url
