@@ -96,11 +96,12 @@ class Clock:
                 self._run_until(self.now())
 
     def next_due(self) -> float | None:
-        """Real seconds until the next job, or None when nothing is queued or time stands still."""
+        """Real seconds until the next job, or None when nothing is queued or time stands still before it."""
         with self._lock:
-            if not self._jobs or self._frozen_at is not None:
+            if not self._jobs:
                 return None
-            return max(0.0, self._jobs[0][0] - self.now())
+            wait = max(0.0, self._jobs[0][0] - self.now())
+            return None if wait > 0 and self._frozen_at is not None else wait
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call `listener` whenever the next due time may have changed."""

@@ -125,6 +125,7 @@ def _scalar(options: list[Any], raw: str, path: str) -> Any:
     literals = [value for option in options if get_origin(option) is Literal for value in get_args(option)]
     if raw in literals:
         return raw
+    enum = [value for value in literals if value != ""]
     plain = [option for option in options if isinstance(option, type) and get_origin(option) is None]
     if int in plain and WHOLE.fullmatch(raw):
         return int(raw)
@@ -132,9 +133,9 @@ def _scalar(options: list[Any], raw: str, path: str) -> Any:
         return Decimal(raw)
     if bool in plain and raw in BOOLEANS:
         return BOOLEANS[raw]
-    if str in plain and not literals and raw:
+    if str in plain and not enum and raw:
         return raw
-    raise _refusal(plain, [value for value in literals if value], raw, path)
+    raise _refusal(plain, enum, raw, path)
 
 
 def _refusal(plain: list[type], literals: list[str], raw: str, path: str) -> ParameterError:

@@ -28,6 +28,8 @@ def view(account: Account, row: JSON) -> JSON:
     kind = row["object"]
     hidden = INCLUDABLE.get(kind, ())
     shown = {key: copy.deepcopy(value) for key, value in row.items() if key not in hidden}
+    if row.get("deleted"):
+        return shown
     if kind == "subscription_item":
         price = account.store.get("price", row["price"])
         shown["price"] = view(account, price)

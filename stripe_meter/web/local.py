@@ -25,7 +25,8 @@ async def serve_pages(engine: Engine) -> str:
     """Base URL of the pages; starts serving them unless they are."""
     known = _serving.get(engine)
     if known is None or known[1].done():
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        # Named protocol: without it asyncio leaves Nagle's algorithm on, at 40 ms an answer.
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         listener.bind(("127.0.0.1", 0))
         config = uvicorn.Config(app(engine, engine.routes), log_level="critical", access_log=False, lifespan="off")
         task = asyncio.create_task(_serve(uvicorn.Server(config), listener))

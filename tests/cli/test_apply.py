@@ -91,6 +91,17 @@ def test_live_objects_are_created_only_when_somebody_says_so(stripe: EmulatorSer
     assert "two.summarize" in event_names(stripe)
 
 
+def test_what_could_not_be_created_is_named(stripe: EmulatorServer, tmp_path: Path) -> None:
+    """While Stripe is down nothing is claimed, and the same command may be run again."""
+    stripe.emulator.faults.add(kind="status", method="POST", path="/v1/products", status=500, times=1000)
+    env = {"STRIPE_METER_EMULATOR": stripe.url}
+    file = server(tmp_path)
+    said = sentence(run("apply", file, env=env))
+    assert "not created: summarize, translate" in said
+    stripe.emulator.faults.clear()
+    assert "Created: summarize, translate." in run("apply", file, env=env).stdout
+
+
 def test_a_tool_that_names_its_stripe_meter_is_billed_by_it(stripe: EmulatorServer, tmp_path: Path) -> None:
     """`@billing.metered` needs no attach."""
     file = tmp_path / "own.py"

@@ -12,9 +12,11 @@ from urllib.request import Request, urlopen
 
 import anyio
 import pytest
+from mcp.client import Client
 
 from stripe_meter.cli import demo_child, standin
 from stripe_meter.cli.demo import _take
+from stripe_meter.cli.demo_server import build
 from stripe_meter.cli.output import Teller
 from stripe_meter.cli.tour import Buyer, Order, StepFailed, Tour
 from stripe_meter.domain.identity import ApiKey
@@ -49,8 +51,7 @@ def meter_values(log: Path) -> list[int]:
         (17, 4, "0.0375 eur", 64, 64, "eur"),
         (3, 0, "$0.02", 6, 0, "usd"),
         (150, 9, "7 jpy", 1050, 1050, "jpy"),
-        (1, 2, "0.001 usd", 0, 0, "usd"),
-        (7, 1, "$1 per started 2 calls", 700, 700, "usd"),
+        (1, 2, "$0.00049 per started 2 calls", 0, 0, "usd"),
     ],
 )
 def test_json_reports_what_the_log_shows(
@@ -155,11 +156,12 @@ def test_pause_waits_for_the_person_to_pay() -> None:
         assert command.process.wait(30) == 0
 
 
-def test_a_signal_during_the_tour_leaves_nothing_behind() -> None:
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_the_tour_leaves_nothing_behind(signum: signal.Signals) -> None:
     """The demo server ends with the demo, also in the middle of the story."""
     with running("demo", "--once", "--pause") as command:
         stand_in = re.findall(r"open (http://[^/]+)", command.line_with("your turn"))[0]
-        assert command.end() == 1
+        assert command.end(signum) == 1
         with pytest.raises(URLError):
             urlopen(stand_in, timeout=10)
 
@@ -258,6 +260,35 @@ def test_a_server_that_is_gone_is_one_sentence() -> None:
         tour = Tour(Order(1, 0, "$0.05", rate), stand_in, "http://127.0.0.1:1", Teller(nowhere))
         with pytest.raises(StripeMeterError, match=r"^the demo server did not answer: "):
             _take(tour, None)
+
+
+def test_a_checkout_that_takes_no_card_fails_step_3() -> None:
+    """A session that is not there cannot be paid."""
+    (rate,) = parse_price("$0.05")
+    with standin.serving(port=0) as stand_in, Path("/dev/null").open("w") as nowhere:
+        tour = Tour(Order(1, 0, "$0.05", rate), stand_in, "http://127.0.0.1:1", Teller(nowhere))
+        with pytest.raises(StepFailed, match=r"^step 3 is not true: the Checkout page did not take the card"):
+            anyio.run(tour._paid, f"{stand_in.url}/c/pay/cs_none")
+
+
+@pytest.mark.anyio
+async def test_the_tools_of_the_demo_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is put on sale is worth calling, translate and ping too."""
+    monkeypatch.setenv("STRIPE_METER_ENABLED", "false")
+    async with Client(build("$0.05", "usd")) as client:
+        answers = {
+            name: (await client.call_tool(name, arguments)).structured_content
+            for name, arguments in (
+                ("summarize", {"url": "https://example.com/tides"}),
+                ("translate", {"text": "hello world"}),
+                ("ping", {}),
+            )
+        }
+        missing = await client.call_tool("summarize", {"url": "https://example.com/nowhere"})
+    assert "twice a day" in str(answers["summarize"])
+    assert answers["translate"] == {"result": "ellohay orldway"}
+    assert answers["ping"] == {"result": "pong"}
+    assert missing.is_error
 
 
 def test_nobody_who_pays_fails_step_3(monkeypatch: pytest.MonkeyPatch) -> None:

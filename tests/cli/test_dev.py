@@ -1,6 +1,7 @@
 """`stripe-meter dev`: an author's script as it is, against a stand-in."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -83,6 +84,44 @@ def test_signals_reach_the_server(tmp_path: Path, signum: signal.Signals) -> Non
         assert command.stdout.readline() == "ready\n"
         command.send_signal(signum)
         assert command.wait(TIMEOUT) == 5
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_server_once(tmp_path: Path) -> None:
+    """A terminal interrupts the whole group by itself; servers take a second one for "at once"."""
+    file = script(
+        tmp_path,
+        "import signal, sys, threading\n"
+        "told = threading.Semaphore(0)\n"
+        "signal.signal(signal.SIGINT, lambda *_: told.release())\n"
+        "print('ready', flush=True)\n"
+        "told.acquire(timeout=60)\n"
+        "sys.exit(9 if told.acquire(timeout=1) else 5)\n",
+    )
+    # A session of its own with this terminal, as a shell would give it.
+    shell = (
+        "import fcntl, os, sys, termios\n"
+        "fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'stripe_meter', 'dev', sys.argv[1]])\n"
+    )
+    keyboard, terminal = os.openpty()
+    try:
+        command = subprocess.Popen(
+            [sys.executable, "-c", shell, file],
+            env=environment(),
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            text=True,
+        )
+        with command:
+            assert command.stdout is not None
+            assert command.stdout.readline() == "ready\n"
+            os.write(keyboard, b"\x03")
+            assert command.wait(TIMEOUT) == 5
+    finally:
+        os.close(keyboard)
+        os.close(terminal)
 
 
 def test_a_file_that_is_missing_is_one_sentence(tmp_path: Path) -> None:

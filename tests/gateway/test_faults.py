@@ -18,7 +18,6 @@ from stripe_meter.errors import (
 from stripe_meter.gateway.faults import MEANING, translate
 
 
-
 def family(cls: type[stripe.StripeError]) -> list[type[stripe.StripeError]]:
     return [cls, *(grandchild for child in cls.__subclasses__() for grandchild in family(child))]
 
@@ -29,7 +28,6 @@ ALL = [cls for cls in family(stripe.StripeError) if cls.__module__.startswith("s
 def test_the_sdk_has_errors_to_walk() -> None:
     """An empty walk would prove nothing."""
     assert len(ALL) >= 25
-
 
 
 @pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
