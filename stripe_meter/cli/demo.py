@@ -103,8 +103,8 @@ def command(
     from stripe_meter.cli import demo_child, standin
     from stripe_meter.cli.output import Teller
 
-    # Whoever ends the demo ends the server it started as well.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Whoever ends the demo ends the server it started as well, and asyncio knows how to end on a SIGINT.
+    signal.signal(signal.SIGTERM, lambda signum, frame: signal.raise_signal(signal.SIGINT))
     teller = Teller(sys.stderr if as_json else sys.stdout)
     text, rate = price
     assert rate.currency is not None

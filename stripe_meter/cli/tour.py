@@ -67,11 +67,6 @@ class Order:
     price: str
     rate: Rate
 
-    @property
-    def currency(self) -> str:
-        assert self.rate.currency is not None
-        return self.rate.currency
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
