@@ -64,6 +64,13 @@ class Settings(BaseSettings):
     #: Seconds for one request to Stripe; the SDK's default is 80.
     timeout: float = Field(5.0, gt=0, le=60)
 
+    #: When a paid call answers: `batched` at once, `sync` after Stripe has accepted its usage.
+    durability: Literal["batched", "sync"] = "batched"
+    #: Seconds that the oldest usage may be unsent before paid calls are refused.
+    max_unsent_seconds: float = Field(300.0, ge=5, le=86400)
+    #: Minor units (cents, yen) of one customer's unsent usage before their calls are refused.
+    max_unsent_amount: int = Field(5000, ge=1)
+
     @field_validator("emulator", "public_url")
     @classmethod
     def _no_trailing_slash(cls, value: str | None) -> str | None:

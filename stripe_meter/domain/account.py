@@ -22,6 +22,7 @@ class Item:
         unit_amount: Minor units for one metered unit; None when the price has tiers.
         currency: Lower-case ISO code.
         created: Unix seconds; earlier usage is not billed by this item.
+        period_end: Unix seconds; first moment of the next billing period.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Item:
     unit_amount: Decimal | None
     currency: str
     created: int
+    period_end: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain.rates import Rate
@@ -36,8 +36,12 @@ class Tool:
     rates: tuple[Rate, ...]
     units: Callable[[Call], int] | None = None
     max_units: int | None = None
+    #: Looked up in every paid call, so built once.
+    _money: dict[str, Rate] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        money = {str(rate.currency): rate for rate in self.rates if rate.kind == "money"}
+        object.__setattr__(self, "_money", money)
         if not _NAME.fullmatch(self.name):
             raise ConfigurationError(
                 f"tool name {self.name!r} cannot name a meter; "
@@ -61,12 +65,12 @@ class Tool:
 
     @property
     def money_rates(self) -> tuple[Rate, ...]:
-        return tuple(rate for rate in self.rates if rate.kind == "money")
+        return tuple(self._money.values())
 
     def rate_in(self, currency: str) -> Rate:
         """The money rate of `currency`; the first one where the author named none, for all count alike."""
-        rates = self.money_rates
-        return next((rate for rate in rates if rate.currency == currency), rates[0])
+        rate = self._money.get(currency)
+        return rate if rate is not None else next(iter(self._money.values()))
 
     @property
     def price(self) -> str:

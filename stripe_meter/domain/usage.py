@@ -12,7 +12,8 @@ A meter event on the wire (https://docs.stripe.com/api/billing/meter-event/creat
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 from stripe_meter.domain.money import Money
 
@@ -36,14 +37,24 @@ class MeterEvent:
         }
 
 
-def event_timestamp(now: float) -> int:
-    """Whole seconds of `now`, moved off second 0 of a minute, where a summary's border lies.
+def event_timestamp(now: float, period_end: int = 0) -> int:
+    """Whole seconds of `now`, within the period, and off second 0 of a minute, where a summary's border lies.
 
-    Forward, not back: a period ends on such a border, and usage just after it belongs to the new one. Stripe takes
-    timestamps up to five minutes ahead.
+    Off it goes forward, because a period ends on such a border and usage just after it belongs to the new one (Stripe
+    takes timestamps up to five minutes ahead); usage of a period that has ended goes to its last good second.
+
+    Args:
+        now: Stripe's clock, Unix seconds.
+        period_end: First second that does not belong to the usage's billing period any more, or 0.
     """
     second = int(now)
-    return second + 1 if second % 60 == 0 else second
+    if second % 60 == 0:
+        second += 1
+    if period_end and second >= period_end:
+        second = period_end - 1
+        if second % 60 == 0:
+            second -= 1
+    return second
 
 
 @dataclass(slots=True)
@@ -79,32 +90,41 @@ class Call:
         self.cancelled = True
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What one answered call will be billed.
+class Receipt(NamedTuple):
+    """What one answered call will be billed. A tuple, because making one is on the warm path of every paid call.
 
     Attributes:
         tool: Billing identity of the tool.
         quantity: Units reported on the meter.
-        amount: Their price before discounts and rounding of the invoice line; None for a free call.
+        unit_amount: Price of one of them in minor units of `currency`; None for a free call.
+        currency: Lower-case ISO code, or None for a free call.
         customer: Stripe customer who pays, or None.
     """
 
     tool: str
-    quantity: int
-    amount: Money | None
-    customer: str | None
+    quantity: int = 0
+    unit_amount: Decimal | None = None
+    currency: str | None = None
+    customer: str | None = None
+
+    @property
+    def amount(self) -> Money | None:
+        """The price before discounts and rounding of the invoice line; None for a free call."""
+        if self.unit_amount is None or self.currency is None:
+            return None
+        return Money(self.unit_amount, self.currency) * self.quantity
 
     def meta(self) -> dict[str, Any]:
         """The JSON form that travels in a result's `_meta`."""
-        if self.amount is None:
+        amount = self.amount
+        if amount is None:
             return {"tool": self.tool, "charged": False}
         return {
             "tool": self.tool,
             "charged": self.quantity > 0,
             "quantity": self.quantity,
-            "amount": f"{self.amount.minor.normalize():f}",
-            "currency": self.amount.currency,
-            "text": str(self.amount),
+            "amount": f"{amount.minor.normalize():f}",
+            "currency": amount.currency,
+            "text": str(amount),
             "customer": self.customer,
         }

@@ -20,6 +20,7 @@ from stripe_meter.domain.tools import Tool
 from stripe_meter.enforcement.accounts import AccountCache
 from stripe_meter.enforcement.callers import Callers
 from stripe_meter.enforcement.flusher import endings
+from stripe_meter.enforcement.flusher.exposure import Exposure
 from stripe_meter.enforcement.flusher.tallies import FlusherStats
 from stripe_meter.enforcement.flusher.thread import STDIO_DEADLINE, StripeThread
 from stripe_meter.enforcement.gate import Admission, served_item
@@ -29,7 +30,6 @@ from stripe_meter.errors import ConfigurationError, StripeMeterError, StripeUnav
 
 if TYPE_CHECKING:
     from stripe_meter.gateway.catalogue import Listing
-    from stripe_meter.gateway.clock import StripeClock
     from stripe_meter.gateway.gateway import Gateway
     from stripe_meter.settings import Settings
 
@@ -85,6 +85,11 @@ class Engine:
         return self.thread.stopping
 
     @property
+    def waits(self) -> bool:
+        """Whether a call answers only when Stripe has its usage: always under `sync`, else while the process drains."""
+        return self.thread.stopping or self.settings.durability == "sync"
+
+    @property
     def tools(self) -> list[Tool]:
         return self._shelf.tools
 
@@ -106,7 +111,9 @@ class Engine:
                 return None
             self._refresh_beside(account.customer)
         item = served_item(account, listing)
-        return Admission(tool, account.customer, item, listing, self.thread) if item is not None else None
+        if item is None or self.thread.exposure.blocks(account.customer):
+            return None
+        return Admission(tool, account.customer, item, listing, self.thread)
 
     async def admit(self, tool: Tool, caller: Caller) -> Admission | Refusal:
         """Admit or refuse, asking Stripe where needed; answers within twice the timeout of the settings."""
@@ -177,10 +184,15 @@ class Engine:
 
     # Cold, in the Stripe thread.
 
-    def _open(self, clock: StripeClock) -> Gateway:
+    def _open(self, thread: StripeThread) -> Gateway:
         from stripe_meter.gateway.gateway import Gateway
 
-        self._gateway = Gateway(self.settings, clock)
+        settings = self.settings
+        thread.exposure = Exposure(settings.max_unsent_seconds, settings.max_unsent_amount)
+        if settings.durability == "sync":
+            # Group commit: what arrives while one event is on the way shares the next one.
+            thread.window = 0.0
+        self._gateway = Gateway(settings, thread.clock)
         return self._gateway
 
     async def _read(self, customer: str) -> Account:
@@ -218,8 +230,9 @@ class Engine:
 
     def _admission(self, account: Account, tool: Tool, listing: Listing) -> Admission | Refusal:
         item = served_item(account, listing)
-        if item is None:
-            # Served now, this call would never be billed: Stripe has not put the item on the subscription yet.
+        if item is None or self.thread.exposure.blocks(account.customer):
+            # Either more usage is waiting than may be lost, or the item is not on the subscription yet, and usage
+            # without an item is never billed.
             return refusals.billing_unavailable(tool.name, tool.price, _RETRY_SOON)
         return Admission(tool, account.customer, item, listing, self.thread)
 

@@ -5,10 +5,10 @@ Owns `admit → settle / release`. Pure and without await: a warm call passes th
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
 from stripe_meter.domain.account import Account, Item
-from stripe_meter.domain.money import Money
 from stripe_meter.domain.usage import Receipt
 
 if TYPE_CHECKING:
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 class Flusher(Protocol):
     """Where settled usage goes."""
 
-    def add(self, customer: str, event_name: str, quantity: int) -> None: ...
+    def add(self, customer: str, event_name: str, quantity: int, unit_amount: Decimal, period_end: int = 0) -> None: ...
 
-    async def delivered(self, customer: str, event_name: str) -> None: ...
+    def now(self) -> float: ...
+
+    async def delivered(self, customer: str, event_name: str) -> bool: ...
 
 
 class Admission:
@@ -54,24 +56,30 @@ class Admission:
             return None
         self._ended = True
         item, listing, customer, flusher = self._item, self._listing, self.customer, self._flusher
+        tool = self.tool
         if item is None or listing is None or customer is None or flusher is None:
-            return Receipt(self.tool.name, 0, None, None)
-        rate = self.tool.rate_in(item.currency)
+            return Receipt(tool.name)
+        rate = tool.rate_in(item.currency)
         quantity = rate.quantity(units)
+        unit_amount = item.unit_amount
+        if unit_amount is None:
+            unit_amount = rate.unit_amount
         if quantity:
-            flusher.add(customer, listing.event_name, quantity)
-        unit_amount = item.unit_amount if item.unit_amount is not None else rate.unit_amount
-        return Receipt(self.tool.name, quantity, Money(unit_amount, item.currency) * quantity, customer)
+            # A snapshot may be older than the end of its period; usage after that belongs to the one that runs now.
+            period_end = item.period_end if flusher.now() < item.period_end else 0
+            flusher.add(customer, listing.event_name, quantity, unit_amount, period_end)
+        return Receipt(tool.name, quantity, unit_amount, item.currency, customer)
 
     def release(self) -> Receipt:
         """The call was free after all: it failed, was cancelled, or the tool said so."""
         self._ended = True
-        return Receipt(self.tool.name, 0, None, self.customer)
+        return Receipt(self.tool.name, customer=self.customer)
 
-    async def delivered(self) -> None:
-        """Wait, within the flusher's deadline, until Stripe has what was settled; for a process about to end."""
-        if self._flusher is not None and self._listing is not None and self.customer is not None:
-            await self._flusher.delivered(self.customer, self._listing.event_name)
+    async def delivered(self) -> bool:
+        """Wait, within the flusher's deadline, until Stripe has what was settled; whether it has."""
+        if self._flusher is None or self._listing is None or self.customer is None:
+            return True
+        return await self._flusher.delivered(self.customer, self._listing.event_name)
 
 
 def served_item(account: Account, listing: Listing) -> Item | None:

@@ -108,6 +108,7 @@ def _item(item: stripe.SubscriptionItem) -> Item | None:
         Decimal(amount) if amount is not None else None,
         price.currency,
         item.created,
+        item.current_period_end,
     )
 
 

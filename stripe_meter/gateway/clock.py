@@ -11,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from statistics import median
 from typing import Final
 
 _SAMPLES: Final = 9
@@ -40,6 +39,6 @@ class StripeClock:
         if abs(sample - self.offset) > _JUMP:
             self._samples.clear()
         self._samples.append(sample)
-        middle = median(self._samples)
+        middle = sorted(self._samples)[len(self._samples) // 2]
         # Within the header's own coarseness our clock is the better one.
         self.offset = middle if abs(middle) > 1.0 else 0.0

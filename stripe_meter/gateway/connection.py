@@ -32,9 +32,10 @@ class Write(Protocol[T_co]):
     def __call__(self, client: stripe.StripeClient, options: Options) -> Awaitable[T_co]: ...
 
 
-#: Requests a second: a sandbox allows 25 for everything together, live mode 100.
+#: Requests a second: a sandbox allows 25 for everything together; live mode 100, and 1,000 meter events beside them.
 SANDBOX_RATE: Final = 25.0
 LIVE_RATE: Final = 100.0
+LIVE_EVENT_RATE: Final = 1000.0
 
 _ATTEMPTS: Final = 3
 
@@ -42,34 +43,45 @@ _ATTEMPTS: Final = 3
 class Connection:
     """Sends requests to one Stripe account, or to an emulator at `base_url`."""
 
-    def __init__(self, key: str, *, base_url: str | None, timeout: float, rate: float, clock: StripeClock) -> None:
+    def __init__(
+        self,
+        key: str,
+        *,
+        base_url: str | None,
+        timeout: float,
+        limiter: RateLimiter,
+        event_limiter: RateLimiter,
+        clock: StripeClock,
+    ) -> None:
         stripe.enable_telemetry = False
         _quieten(logging.getLogger("stripe"))
         self.clock = clock
-        self.limiter = RateLimiter(rate)
+        self.limiter = limiter
+        #: The same one as `limiter` where Stripe counts meter events with everything else.
+        self.event_limiter = event_limiter
         self._http = stripe.AIOHTTPClient(timeout=aiohttp.ClientTimeout(total=timeout))
         addresses: Any = {"api": base_url, "meter_events": base_url} if base_url else {}
         self._client = stripe.StripeClient(key, http_client=self._http, base_addresses=addresses, max_network_retries=0)
 
-    async def send(self, request: Callable[[stripe.StripeClient], Awaitable[T]], priority: Priority | None = None) -> T:
-        """One request, once.
+    async def send(
+        self, request: Callable[[stripe.StripeClient], Awaitable[T]], *, limiter: RateLimiter | None = None
+    ) -> T:
+        """One request, once, by a caller that waited its turn.
 
         Args:
             request: Takes the client.
-            priority: Place in the queue of the rate limiter; None for a caller that waited its turn already.
+            limiter: Which limiter learns from a 429; the general one unless given.
 
         Raises:
             StripeMeterError: Whatever went wrong, in our own terms.
         """
-        if priority is not None:
-            await self.limiter.acquire(priority)
         try:
             answer = await request(self._client)
         except (stripe.StripeError, *TRANSPORT) as error:
             self.clock.learn((getattr(error, "headers", None) or {}).get("Date"))
             ours = translate(error)
-            if isinstance(ours, StripeUnavailable) and not ours.ambiguous:
-                self.limiter.pause(ours.retry_after or 1.0 / SANDBOX_RATE)
+            if isinstance(ours, StripeUnavailable) and ours.code == "rate_limit":
+                (limiter or self.limiter).slow_down(ours.retry_after or 1.0 / SANDBOX_RATE)
             raise ours from None
         response = getattr(answer, "last_response", None)
         if response is not None:
@@ -82,7 +94,8 @@ class Connection:
         """A GET, repeated a few times while Stripe is unavailable."""
         async for attempt in _attempts():
             with attempt:
-                return await self.send(request, priority)
+                await self.limiter.acquire(priority)
+                return await self.send(request)
         raise AssertionError("tenacity either returns or raises")
 
     async def write(
@@ -105,8 +118,9 @@ class Connection:
         async for attempt in _attempts():
             with attempt:
                 options: Options = {"idempotency_key": f"{base}:r{stored}" if stored else base}
+                await self.limiter.acquire(priority)
                 try:
-                    return await self.send(partial(request, options=options), priority)
+                    return await self.send(partial(request, options=options))
                 except StripeUnavailable as error:
                     stored += error.stored
                     raise

@@ -51,6 +51,12 @@ def _limited(error: stripe.StripeError) -> StripeMeterError:
     )
 
 
+def _session_expired(error: stripe.StripeError) -> StripeMeterError:
+    return StripeUnavailable(
+        "the token of the meter event stream has expired", ambiguous=False, code="temporary_session_expired"
+    )
+
+
 def _rejected(error: stripe.StripeError) -> StripeMeterError:
     if _code(error) in _IN_PROGRESS:
         return _limited(error)
@@ -96,7 +102,7 @@ MEANING: Final[dict[type[stripe.StripeError], Callable[[stripe.StripeError], Str
     stripe.CardError: _rejected,
     stripe.StripeErrorWithParamCode: _rejected,
     stripe.SignatureVerificationError: _rejected,
-    stripe.TemporarySessionExpiredError: _limited,
+    stripe.TemporarySessionExpiredError: _session_expired,
     # The rest belong to v2 resources that nothing here calls; they are refusals like any other.
     **{
         getattr(stripe, name): _rejected

@@ -9,9 +9,10 @@ from stripe_meter.gateway.accounts import Accounts
 from stripe_meter.gateway.catalogue import Catalogue
 from stripe_meter.gateway.checkout import Checkout
 from stripe_meter.gateway.clock import StripeClock
-from stripe_meter.gateway.connection import LIVE_RATE, SANDBOX_RATE, Connection
+from stripe_meter.gateway.connection import LIVE_EVENT_RATE, LIVE_RATE, SANDBOX_RATE, Connection
 from stripe_meter.gateway.customers import Customers
-from stripe_meter.gateway.meter_events import MeterEvents
+from stripe_meter.gateway.limiter import RateLimiter
+from stripe_meter.gateway.meter_events import SingleRoad, StreamRoad
 from stripe_meter.settings import Settings
 
 
@@ -19,11 +20,16 @@ class Gateway:
     """One connection and the resources on it."""
 
     def __init__(self, settings: Settings, clock: StripeClock) -> None:
+        is_live = settings.mode == "live"
+        limiter = RateLimiter(LIVE_RATE if is_live else SANDBOX_RATE)
+        # A sandbox counts meter events with everything else.
+        event_limiter = RateLimiter(LIVE_EVENT_RATE) if is_live else limiter
         self.connection = Connection(
             settings.key(),
             base_url=settings.emulator,
             timeout=settings.timeout,
-            rate=LIVE_RATE if settings.mode == "live" else SANDBOX_RATE,
+            limiter=limiter,
+            event_limiter=event_limiter,
             clock=clock,
         )
         namespace = settings.namespace
@@ -31,7 +37,9 @@ class Gateway:
         self.catalogue = Catalogue(self.connection, namespace)
         self.checkout = Checkout(self.connection, namespace)
         self.customers = Customers(self.connection, namespace)
-        self.meter_events = MeterEvents(self.connection)
+        self.single = SingleRoad(self.connection)
+        #: Only live mode has a stream.
+        self.stream = StreamRoad(self.connection) if is_live else None
 
     async def close(self) -> None:
         await self.connection.close()

@@ -1,7 +1,8 @@
-"""One rate limit for all our requests to Stripe, with priorities.
+"""Rate limits for our requests to Stripe, with priorities, learning from Stripe's own answers.
 
 Owns the token bucket of this process. Stripe limits the account, so other processes of the same account are not seen
-here: they are learned from 429 answers through `pause`. Lives in one event loop.
+here: their share is learned from 429 answers, which lower the rate at once and let it recover slowly. Lives in one
+event loop.
 
 https://docs.stripe.com/rate-limits
 """
@@ -12,22 +13,29 @@ import asyncio
 import heapq
 import itertools
 from enum import IntEnum
+from typing import Final
+
+_LOWERED_BY: Final = 0.7
+_RECOVERS_BY: Final = 0.05
+_SLOWEST: Final = 1.0
 
 
 class Priority(IntEnum):
     """Who goes first when the limit bites; smaller is earlier."""
 
     PURCHASE = 0
-    ACCOUNT = 1
-    METER_EVENT = 2
-    CATALOGUE = 3
+    DRAIN = 1
+    ACCOUNT = 2
+    METER_EVENT = 3
+    CATALOGUE = 4
 
 
 class RateLimiter:
     """Lets `rate` requests a second through, at most one second's worth at once."""
 
     def __init__(self, rate: float) -> None:
-        self._rate = rate
+        self._highest = rate
+        self.rate = rate
         self._tokens = max(1.0, rate)
         self._refilled = 0.0
         self._paused_until = 0.0
@@ -45,9 +53,12 @@ class RateLimiter:
             self._pump = asyncio.create_task(self._serve())
         await turn
 
-    def pause(self, seconds: float) -> None:
-        """Let nothing through for `seconds`, because Stripe said so."""
+    def slow_down(self, seconds: float) -> None:
+        """Stripe said that we are too fast: nothing for `seconds`, and a lower rate for a while after."""
         now = asyncio.get_running_loop().time()
+        if now >= self._paused_until:
+            # Answers to requests that were on the way together are one piece of news.
+            self.rate = max(_SLOWEST, self.rate * _LOWERED_BY)
         self._paused_until = max(self._paused_until, now + seconds)
         self._tokens = min(self._tokens, 1.0)
 
@@ -56,12 +67,14 @@ class RateLimiter:
         now = asyncio.get_running_loop().time()
         if now < self._paused_until:
             return self._paused_until - now
-        self._tokens = min(max(1.0, self._rate), self._tokens + (now - self._refilled) * self._rate)
+        passed = now - self._refilled
+        self.rate = min(self._highest, self.rate + self._highest * _RECOVERS_BY * min(passed, 60.0))
+        self._tokens = min(max(1.0, self.rate), self._tokens + passed * self.rate)
         self._refilled = now
         if self._tokens >= 1.0:
             self._tokens -= 1.0
             return 0.0
-        return (1.0 - self._tokens) / self._rate
+        return (1.0 - self._tokens) / self.rate
 
     async def _serve(self) -> None:
         while self._waiting:

@@ -1,49 +1,120 @@
-"""Meter events on the wire: one event, one request, one verdict.
+"""Meter events on the wire: two roads to Stripe, and which answers mean that Stripe has an event.
 
-Owns which answers mean that Stripe has the event. Repeating is the flusher's work, which keeps the identifier.
+Owns the single road (v1, one event a request, validated at once) and the stream (v2, a hundred a request, live mode
+only, validated later) with its session token. Repeating is the flusher's work; it keeps the identifier, and it never
+moves an event from one road to the other, because Stripe does not promise to recognise it there.
 
-https://docs.stripe.com/api/billing/meter-event/create
+https://docs.stripe.com/api/billing/meter-event/create · https://docs.stripe.com/api/v2/billing-meter-stream
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
 from stripe_meter.domain.usage import MeterEvent
-from stripe_meter.errors import StripeRejected
+from stripe_meter.errors import StripeRejected, StripeUnavailable
 from stripe_meter.gateway.connection import Connection
-from stripe_meter.gateway.limiter import Priority
+from stripe_meter.gateway.limiter import Priority, RateLimiter
+
+#: A session token lives 15 minutes; a new one is asked for this many seconds before.
+_RENEW_BEFORE: Final = 60.0
+_STREAM_REQUESTS: Final = 100.0
 
 
-class MeterEvents:
-    """Sends sealed meter events."""
+class Road(Protocol):
+    """A way to send sealed events."""
+
+    #: Events that one request takes.
+    batch: int
+
+    async def turn(self, priority: Priority) -> None:
+        """Wait until one more request may be sent; usage keeps merging meanwhile, so seal only afterwards."""
+
+    async def send(self, events: Sequence[MeterEvent], attempt: int) -> None:
+        """Deliver events after their `turn`. Returns when Stripe has accepted them.
+
+        Args:
+            events: Sealed; the same on every attempt, at most `batch`.
+            attempt: Counts failures that Stripe stored under the idempotency key; 0 leaves the key as it is.
+
+        Raises:
+            StripeUnavailable: Send the same again later.
+            StripeRejected: Stripe will never take them as they are.
+        """
+
+
+class SingleRoad:
+    """v1: one event, one verdict."""
+
+    batch = 1
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def turn(self) -> None:
-        """Wait until one more event may be sent; usage keeps merging meanwhile, so seal only afterwards."""
-        await self._connection.limiter.acquire(Priority.METER_EVENT)
+    async def turn(self, priority: Priority) -> None:
+        await self._connection.event_limiter.acquire(priority)
 
-    async def send(self, event: MeterEvent, attempt: int) -> None:
-        """Deliver one event after its `turn`. Returns when Stripe has accepted it.
-
-        Args:
-            event: Sealed; the same on every attempt.
-            attempt: Changes the idempotency key, 0 leaves it the identifier itself: Stripe replays a stored failure
-                under a used key, while the identifier in the body keeps the event from counting twice.
-
-        Raises:
-            StripeUnavailable: Send the same again later.
-            StripeRejected: Stripe will never take it.
-        """
+    async def send(self, events: Sequence[MeterEvent], attempt: int) -> None:
+        (event,) = events
+        # Stripe replays a stored failure under a used key; the identifier keeps the event from counting twice.
         key = f"{event.identifier}:{attempt}" if attempt else event.identifier
         try:
             await self._connection.send(
                 lambda client: client.v1.billing.meter_events.create_async(
                     event.params(),  # type: ignore[arg-type]  # a TypedDict of the SDK's
                     {"idempotency_key": key},
-                )
+                ),
+                limiter=self._connection.event_limiter,
             )
         except StripeRejected as error:
             # Some accounts are told so of a repeated identifier, others get a silent 200. It is ours: it has arrived.
             if "already exists with identifier" not in str(error) or event.identifier not in str(error):
                 raise
+
+
+class StreamRoad:
+    """v2 stream: a hundred events a request, under a token of its own."""
+
+    batch = 100
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._limiter = RateLimiter(_STREAM_REQUESTS)
+        self._token = ""
+        self._renew_at = 0.0
+
+    async def turn(self, priority: Priority) -> None:
+        await self._limiter.acquire(priority)
+
+    async def send(self, events: Sequence[MeterEvent], attempt: int) -> None:
+        body = [
+            {**event.params(), "timestamp": datetime.fromtimestamp(event.timestamp, UTC).isoformat()}
+            for event in events
+        ]
+        token = await self._session()
+        try:
+            await self._connection.send(
+                lambda client: client.v2.billing.meter_event_stream.create_async(
+                    {"events": body},  # type: ignore[typeddict-item]  # the same fields
+                    {"api_key": token, "idempotency_key": f"{events[0].identifier}:{len(events)}:{attempt}"},
+                ),
+                limiter=self._limiter,
+            )
+        except StripeUnavailable as error:
+            if error.code == "temporary_session_expired":
+                self._renew_at = 0.0
+            raise
+
+    async def _session(self) -> str:
+        now = self._connection.clock.now()
+        if now >= self._renew_at:
+            session = await self._connection.write(
+                lambda client, options: client.v2.billing.meter_event_session.create_async({}, options),
+                priority=Priority.METER_EVENT,
+            )
+            self._token = session.authentication_token
+            expires = datetime.fromisoformat(session.expires_at.replace("Z", "+00:00"))
+            self._renew_at = expires.timestamp() - _RENEW_BEFORE
+        return self._token

@@ -1,7 +1,7 @@
 """`attach`: what a server can do for billing that a decorator alone cannot.
 
-Owns which framework a server belongs to and that a server has one engine. Each framework is one thin module behind
-`Adapter`; another one is another module and a row below. A server of no known kind raises `ConfigurationError`.
+Owns which framework a server belongs to and that a server has one engine. Each line of a framework is one thin module
+behind `Adapter`; another one is another module and a row below. A server of no known kind raises `ConfigurationError`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from stripe_meter.errors import ConfigurationError
+from stripe_meter.mcp import frameworks
 from stripe_meter.mcp.attachment import Attachment, Listed, attachments
 
 if TYPE_CHECKING:
@@ -35,9 +36,12 @@ class Adapter(Protocol):
 #: Class of a server, by where it is defined, and the module that knows it.
 _ADAPTERS: Final = {
     ("mcp.server.mcpserver.server", "MCPServer"): "stripe_meter.mcp.mcpserver",
+    ("mcp.server.fastmcp.server", "FastMCP"): "stripe_meter.mcp.fastmcp1",
     ("fastmcp.server.server", "FastMCP"): "stripe_meter.mcp.fastmcp4",
 }
-_SUPPORTED: Final = "MCPServer of mcp 2.3 or newer, and FastMCP of fastmcp 4"
+#: The same class of an older line.
+_OLDER: Final = {"fastmcp-3": "stripe_meter.mcp.fastmcp3"}
+_SUPPORTED: Final = "MCPServer of mcp 2.3 or newer, a FastMCP of mcp 1.30, and a FastMCP of fastmcp 3.4 or 4"
 
 
 def attach(engine: Engine, server: Any, mount: Callable[[AddRoute], None] | None = None) -> None:
@@ -45,7 +49,7 @@ def attach(engine: Engine, server: Any, mount: Callable[[AddRoute], None] | None
 
     Args:
         engine: Bills the tools of this server that name no other one.
-        server: An `MCPServer` of the MCP SDK or a `FastMCP`.
+        server: An `MCPServer` of the MCP SDK or a `FastMCP`, of the SDK's 1.x or the standalone one.
         mount: Receives a function that mounts one page into the server, and mounts ours.
 
     Raises:
@@ -77,6 +81,7 @@ def adapter_for(server: Any) -> Adapter:
     for base in type(server).__mro__:
         module = _ADAPTERS.get((base.__module__, base.__name__))
         if module is not None:
-            return cast("Adapter", import_module(module))
+            line = frameworks.line_of(base)
+            return cast("Adapter", import_module(_OLDER.get(line or "", module)))
     kind = f"{type(server).__module__}.{type(server).__qualname__}"
     raise ConfigurationError(f"attach() does not know servers of type {kind}; it takes an {_SUPPORTED}")

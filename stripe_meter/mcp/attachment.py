@@ -138,10 +138,16 @@ class Attachment:
             exchange.reset(token)
             charged = mine.close(answered=answered)
         self._notice_unmetered(mine, answered)
-        if self.engine.stopping:
-            for admission in charged:
-                await admission.delivered()
-        return Answer(result, mine.receipt.meta() if mine.receipt is not None else None)
+        receipt = None if mine.receipt is None else mine.receipt.meta()
+        if charged and receipt is not None:
+            waits = self.engine.waits
+            has_all = waits and all([await admission.delivered() for admission in charged])
+            receipt["status"] = "delivered" if has_all else "pending"
+        return Answer(result, receipt)
+
+    def declaration(self, name: str) -> Declaration | None:
+        """What is sold under a name, as far as it was listed at the last look."""
+        return self._names.get(name)
 
     async def prices(self) -> dict[str, dict[str, Any]]:
         """What `tools/list` says about prices, by the name of the tool."""

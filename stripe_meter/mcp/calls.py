@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from stripe_meter.domain.refusals import Refusal
 from stripe_meter.domain.usage import Call, Receipt
 
 if TYPE_CHECKING:
+    from stripe_meter.domain.tools import Tool
+    from stripe_meter.enforcement.engine import Engine
     from stripe_meter.enforcement.gate import Admission
 
 #: The call that `current_call()` returns; whatever runs inside it is plain Python.
@@ -28,6 +31,21 @@ def current_call() -> Call:
     return active.get() or Call("")
 
 
+class Ahead(NamedTuple):
+    """The decision on a call, taken before its tool was entered."""
+
+    engine: Engine
+    tool: Tool
+    verdict: Admission | Refusal
+
+
+class Refused(NamedTuple):
+    """A refusal that the framework could take only as text, and whether the client may still be asked."""
+
+    refusal: Refusal
+    may_ask: bool
+
+
 @dataclass(slots=True)
 class Exchange:
     """One `tools/call` message from its arrival to its answer.
@@ -40,14 +58,30 @@ class Exchange:
         is_free: True when that tool is known to be sold for nothing, so nothing below it is charged.
         entered: True once a metered tool has taken this exchange as its own.
         receipt: What the client is told, once the exchange is closed.
+        ahead: The decision on this call, where a framework leaves no time for it inside the tool.
+        refused: What the tool raised as text, for the adapter that can say more.
     """
 
     tool: str
     is_free: bool = False
     entered: bool = False
     receipt: Receipt | None = None
+    ahead: Ahead | None = None
+    refused: Refused | None = None
     _held: list[tuple[Admission, int | None]] = field(default_factory=list)
     _is_closed: bool = False
+
+    def prepare(self, engine: Engine, tool: Tool, verdict: Admission | Refusal) -> None:
+        """Keep a decision until the tool is entered, or until it turns out that it never was."""
+        self.ahead = Ahead(engine, tool, verdict)
+
+    def decided(self, engine: Engine, tool: Tool) -> Admission | Refusal | None:
+        """The decision on this very tool, once; None when there is none."""
+        ahead = self.ahead
+        if ahead is None or ahead.engine is not engine or ahead.tool is not tool:
+            return None
+        self.ahead = None
+        return ahead.verdict
 
     def hold(self, admission: Admission, units: int | None) -> None:
         """Keep a finished call until its answer is known; `units` is None when it is free."""
@@ -62,6 +96,8 @@ class Exchange:
         More than one call is held only where an undecorated tool passed its `Context` on to several metered ones.
         """
         self._is_closed = True
+        if self.ahead is not None and not isinstance(self.ahead.verdict, Refusal):
+            self.ahead.verdict.release()
         charged = []
         for admission, units in self._held:
             if answered and units is not None:

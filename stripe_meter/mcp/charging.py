@@ -67,8 +67,13 @@ def _counted(declaration: Declaration, call: Call) -> int | None:
 
 def _failed_or_asks(result: Any) -> bool:
     return _is_answer(cast("Hashable", type(result))) and (
-        bool(getattr(result, "is_error", False)) or "InputRequired" in type(result).__name__
+        _is_error(result) or "InputRequired" in type(result).__name__
     )
+
+
+def _is_error(result: Any) -> bool:
+    said = getattr(result, "is_error", None)
+    return bool(getattr(result, "isError", False) if said is None else said)  # the SDK 1.x spells it as the wire does
 
 
 @lru_cache(maxsize=512)

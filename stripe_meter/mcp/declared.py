@@ -52,6 +52,7 @@ class Declaration:
         parameters: Names of the parameters that callers can fill.
         billing: The `StripeMeter` named at the decorator, or None.
         may_ask: False where the framework forbids the tool to answer with a question.
+        is_async: True for `async def`.
         was_registered: True once somebody read the wrapper's signature, as frameworks do with what they register.
         served_by: The engine this tool was last made known to.
         claimed_by: The server that lists it, once one was found to.
@@ -63,6 +64,7 @@ class Declaration:
     parameters: frozenset[str]
     billing: HasEngine | None = None
     may_ask: bool = True
+    is_async: bool = False
     was_registered: bool = False
     served_by: Engine | None = None
     claimed_by: weakref.ref[object] | None = None

@@ -30,6 +30,7 @@ from stripe_meter.mcp.declared import Declaration, HasEngine, remember
 
 if TYPE_CHECKING:
     from stripe_meter.enforcement.engine import Engine
+    from stripe_meter.enforcement.gate import Admission
 
 __all__ = ["current_call", "metered"]
 
@@ -73,8 +74,8 @@ def metered(
         shape = signature.read(function)
         tool = Tool(name or function.__name__, rates, units, max_units)
         looks = function.__name__, function.__doc__ or "", shape.filled
-        declaration = Declaration(tool, *looks, billing, shape.may_ask)
         is_async = inspect.iscoroutinefunction(function)
+        declaration = Declaration(tool, *looks, billing, shape.may_ask, is_async)
         wrapper = (_wrap_async if is_async else _wrap_sync)(cast("Any", function), declaration, shape)
         signature.dress(wrapper, shape, declaration)
         remember(declaration)
@@ -123,7 +124,7 @@ def _wrap_async(
         finally:
             active.reset(token)
         finish(within, admission, billable_units(declaration, call, result))
-        if within is None and engine.stopping:
+        if within is None and engine.waits:
             await admission.delivered()
         return result
 
@@ -154,7 +155,8 @@ def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: si
         caller = read_caller(ctx)
         admission = engine.admit_warm(tool, caller)
         if admission is None:
-            verdict = engine.admit_blocking(tool, caller)
+            ahead = None if within is None else within.decided(engine, tool)
+            verdict = engine.admit_blocking(tool, caller) if ahead is None else ahead
             if isinstance(verdict, Refusal):
                 return refusals.refuse_blocking(ctx, verdict, may_ask=declaration.may_ask)
             admission = verdict
@@ -162,6 +164,8 @@ def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: si
         token = active.set(call)
         try:
             result = function(*args, **kwargs)
+            if inspect.isawaitable(result):
+                return _finish_later(result, declaration, (within, engine, admission), call)
             threads.raise_if_cancelled()
         except BaseException:
             finish(within, admission, None)
@@ -169,11 +173,30 @@ def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: si
         finally:
             active.reset(token)
         finish(within, admission, billable_units(declaration, call, result))
-        if within is None and engine.stopping:
+        if within is None and engine.waits:
             threads.wait_delivered(admission)
         return result
 
     return metered_tool
+
+
+async def _finish_later(
+    result: Awaitable[Any], declaration: Declaration, admitted: tuple[Exchange | None, Engine, Admission], call: Call
+) -> Any:
+    """The rest of a `def` tool that returned a coroutine, for the frameworks that await it."""
+    within, engine, admission = admitted
+    token = active.set(call)
+    try:
+        returned = await result
+    except BaseException:
+        finish(within, admission, None)
+        raise
+    finally:
+        active.reset(token)
+    finish(within, admission, billable_units(declaration, call, returned))
+    if within is None and engine.stopping:
+        await admission.delivered()
+    return returned
 
 
 def _is_inside_another(within: Exchange | None) -> bool:

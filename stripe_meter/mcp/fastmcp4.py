@@ -1,53 +1,34 @@
 """Standalone `FastMCP` 4.
 
-Owns what attaching means there: one middleware, added last so that it is nearest to the tools, and an extension whose
-lifespan is where the check runs before anything is served. Both are public API. Below a parent that somebody else
-runs, FastMCP leaves extensions to the parent, and the check runs with the first message.
+Owns an extension, whose lifespan is where the check runs before anything is served, and the results of this line; all
+public API. Below a parent that somebody else runs, FastMCP leaves extensions to the parent, and the check runs with
+the first message.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastmcp import FastMCP
 from fastmcp.server.extensions import ServerExtension
-from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
-from fastmcp.tools.base import InputRequiredToolResult, Tool, ToolResult
+from fastmcp.tools.base import InputRequiredToolResult, ToolResult
 from mcp.types import CallToolResult
 
-from stripe_meter.mcp import declared, refusals
-from stripe_meter.mcp.attachment import PRICE_KEY, RECEIPT_KEY, Attachment, Listed, codes, end_by_exit
-from stripe_meter.mcp.declared import Declaration, Looks
+from stripe_meter.mcp import refusals
+from stripe_meter.mcp.attachment import RECEIPT_KEY, Attachment, codes, end_by_exit
+from stripe_meter.mcp.fastmcp_tools import BillingMiddleware, add_route, listed
 
 if TYPE_CHECKING:
-    import mcp.types as mt
+    from stripe_meter.domain.refusals import Refusal
 
-    from stripe_meter.mcp.attach import Handler
-
-
-async def listed(server: FastMCP[Any], /) -> Listed:
-    """FastMCP lists the functions themselves, except for tools of mounted servers, which are found by name."""
-    tools = await server.list_tools(run_middleware=False)
-    found: dict[str, Declaration | None] = {}
-    mounted: dict[str, Looks] = {}
-    for tool in tools:
-        function = getattr(tool, "fn", None)
-        if function is None:
-            mounted[tool.name] = Looks(frozenset(tool.parameters.get("properties", ())), tool.description or "")
-        else:
-            found[tool.name] = declared.behind(function)
-    return {**found, **declared.match(server, mounted)}
+__all__ = ["add_route", "install", "listed"]
 
 
 def install(server: FastMCP[Any], attachment: Attachment, /) -> None:
-    server.add_middleware(_Middleware(attachment))
+    server.add_middleware(BillingMiddleware(attachment, _Results()))
     server.add_extension(_Extension(attachment))
-
-
-def add_route(server: FastMCP[Any], path: str, methods: list[str], handler: Handler, /) -> None:
-    server.custom_route(path, methods, include_in_schema=False)(handler)
 
 
 class _Extension(ServerExtension):
@@ -68,50 +49,17 @@ class _Extension(ServerExtension):
         yield
 
 
-class _Middleware(Middleware):
-    """Around every request: this engine serves it. Around calls: receipts. Around lists: prices."""
+class _Results:
+    def refused(self, refusal: Refusal, /) -> ToolResult:
+        return ToolResult.from_mcp_result(refusals.as_text(refusal))
 
-    def __init__(self, attachment: Attachment) -> None:
-        self._attachment = attachment
+    def with_receipt(self, result: ToolResult, receipt: dict[str, Any], /) -> ToolResult:
+        meta = {**(result.meta or {}), RECEIPT_KEY: receipt}
+        raw = result.to_mcp_result()
+        if isinstance(raw, CallToolResult):
+            return ToolResult.from_mcp_result(raw.model_copy(update={"meta": meta}))
+        result.meta = meta
+        return result
 
-    async def on_request(self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]) -> Any:
-        with self._attachment.serving():
-            return await call_next(context)
-
-    async def on_call_tool(
-        self,
-        context: MiddlewareContext[mt.CallToolRequestParams],
-        call_next: CallNext[mt.CallToolRequestParams, ToolResult],
-    ) -> ToolResult:
-        name = context.message.name
-        if await self._attachment.failure() is not None:
-            return ToolResult.from_mcp_result(refusals.as_text(self._attachment.refusal(name)))
-        answer = await self._attachment.answer(name, lambda: call_next(context), _is_error)
-        result: ToolResult = answer.result
-        return result if answer.receipt is None else _with_receipt(result, answer.receipt)
-
-    async def on_list_tools(
-        self,
-        context: MiddlewareContext[mt.ListToolsRequest],
-        call_next: CallNext[mt.ListToolsRequest, Sequence[Tool]],
-    ) -> Sequence[Tool]:
-        tools = await call_next(context)
-        prices = await self._attachment.prices()
-        return [_priced(tool, prices[tool.name]) if tool.name in prices else tool for tool in tools]
-
-
-def _priced(tool: Tool, price: dict[str, Any]) -> Tool:
-    return tool.model_copy(update={"meta": {**(tool.meta or {}), PRICE_KEY: price}})
-
-
-def _with_receipt(result: ToolResult, receipt: dict[str, Any]) -> ToolResult:
-    meta = {**(result.meta or {}), RECEIPT_KEY: receipt}
-    raw = result.to_mcp_result()
-    if isinstance(raw, CallToolResult):
-        return ToolResult.from_mcp_result(raw.model_copy(update={"meta": meta}))
-    result.meta = meta
-    return result
-
-
-def _is_error(result: ToolResult) -> bool:
-    return result.is_error or isinstance(result, InputRequiredToolResult)
+    def is_error(self, result: ToolResult, /) -> bool:
+        return result.is_error or isinstance(result, InputRequiredToolResult)

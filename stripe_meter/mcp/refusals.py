@@ -3,8 +3,9 @@
     text + `isError: true` + `_meta["stripe-meter/payment-required"]`, and no `structuredContent`: a client that checks
     it against the tool's output schema would throw, and the link would be lost
 
-Owns that form and URL elicitation, which is used only where the client declares it. The text with the link is the
-fallback of everything: whatever goes wrong while asking, the caller still gets it.
+Owns that form, what becomes of it on frameworks that would lose it, and URL elicitation, which is used only where the
+client declares it. The text with the link is the fallback of everything: whatever goes wrong while asking, the caller
+still gets it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import logging
 import uuid
 import weakref
 from typing import TYPE_CHECKING, Any, Final
+
+from stripe_meter.mcp.calls import Refused, exchange
+from stripe_meter.mcp.frameworks import line_of
 
 if TYPE_CHECKING:
     from mcp.types import CallToolResult, InputRequiredResult
@@ -46,8 +50,31 @@ def as_text(refusal: Refusal) -> CallToolResult:
     )
 
 
-async def refuse(ctx: Any, refusal: Refusal, *, may_ask: bool) -> CallToolResult | InputRequiredResult:
-    """The answer to a refused call, after asking the client to open the link where that is possible."""
+async def refuse(ctx: Any, refusal: Refusal, *, may_ask: bool) -> Any:
+    """What a refused tool returns, after asking the client to open the link where that is possible.
+
+    Raises the framework's own error where that is all it hands on unharmed.
+    """
+    answer = await ask_then_text(ctx, refusal, may_ask=may_ask)
+    return answer if type(answer).__name__ == "InputRequiredResult" else _for_framework(ctx, refusal, may_ask=False)
+
+
+def refuse_blocking(ctx: Any, refusal: Refusal, *, may_ask: bool) -> Any:
+    """`refuse` for a tool that runs in a worker thread, or in none of the framework's threads."""
+    import anyio.from_thread
+
+    async def ask() -> CallToolResult | InputRequiredResult:
+        return await ask_then_text(ctx, refusal, may_ask=may_ask)
+
+    try:
+        answer = anyio.from_thread.run(ask)
+    except RuntimeError:  # on the loop itself: whoever stands around this call may still ask
+        return _for_framework(ctx, refusal, may_ask=may_ask)
+    return answer if type(answer).__name__ == "InputRequiredResult" else _for_framework(ctx, refusal, may_ask=False)
+
+
+async def ask_then_text(ctx: Any, refusal: Refusal, *, may_ask: bool) -> CallToolResult | InputRequiredResult:
+    """The answer as the protocol has it, after asking the client to open the link where that is possible."""
     if refusal.checkout_url is not None and may_ask:
         try:
             question = await _ask(ctx, refusal, refusal.checkout_url)
@@ -59,34 +86,51 @@ async def refuse(ctx: Any, refusal: Refusal, *, may_ask: bool) -> CallToolResult
     return as_text(refusal)
 
 
-def refuse_blocking(ctx: Any, refusal: Refusal, *, may_ask: bool) -> CallToolResult | InputRequiredResult:
-    """`refuse` for a tool that runs in a worker thread, or in none of the framework's threads."""
-    import anyio.from_thread
+def _for_framework(ctx: Any, refusal: Refusal, *, may_ask: bool) -> Any:
+    line = line_of(type(ctx))
+    if line == "fastmcp-3":
+        from stripe_meter.mcp import fastmcp3
 
-    async def answer() -> CallToolResult | InputRequiredResult:
-        return await refuse(ctx, refusal, may_ask=may_ask)
+        return fastmcp3.refused(refusal)
+    if line == "mcp-1":
+        from stripe_meter.mcp import fastmcp1
 
-    try:
-        return anyio.from_thread.run(answer)
-    except RuntimeError:
-        return as_text(refusal)
+        around = exchange.get()
+        if around is not None:
+            around.refused = Refused(refusal, may_ask)
+        raise fastmcp1.tool_error(refusal.text)
+    return as_text(refusal)
 
 
 async def _ask(ctx: Any, refusal: Refusal, url: str) -> InputRequiredResult | None:
     request = ctx.request_context
     session = request.session
-    elicitation = getattr(session.client_capabilities, "elicitation", None)
+    if hasattr(session, "client_capabilities"):
+        capabilities, version = session.client_capabilities, request.protocol_version
+        can_ask = session.can_send_request
+    else:
+        capabilities, version, can_ask = _as_declared_to_sdk_1(ctx, session)
+    elicitation = getattr(capabilities, "elicitation", None)
     if getattr(elicitation, "url", None) is None:  # `{}` means forms only
         return None
-    if request.protocol_version >= _STATELESS:
+    if version >= _STATELESS:
         return _question(ctx, refusal, url)
-    if session.can_send_request and _is_new(session, url):
+    if can_ask and _is_new(session, url):
         import anyio
 
         with anyio.move_on_after(_PATIENCE):
             await session.elicit_url(refusal.text, url, uuid.uuid4().hex, related_request_id=request.request_id)
     # Accepting means "I will open it", not "I have paid", so the text follows whatever was answered.
     return None
+
+
+def _as_declared_to_sdk_1(ctx: Any, session: Any) -> tuple[Any, str, bool]:
+    """Capabilities, protocol and whether a question would reach the client; without a session nothing is declared."""
+    declared = session.client_params
+    if declared is None:
+        return None, "", False
+    settings = getattr(getattr(ctx, "fastmcp", None), "settings", None)  # of the SDK's own FastMCP
+    return declared.capabilities, str(declared.protocolVersion), not getattr(settings, "json_response", False)
 
 
 def _question(ctx: Any, refusal: Refusal, url: str) -> InputRequiredResult | None:

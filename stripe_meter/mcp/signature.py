@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stripe_meter.errors import ConfigurationError
-from stripe_meter.mcp import declared
+from stripe_meter.mcp import declared, frameworks
 
 #: Both SDKs reject parameter names that begin with an underscore.
 HIDDEN: Final = "stripe_meter_ctx"
@@ -120,14 +120,13 @@ def dress(wrapper: Callable[..., Any], shape: Shape, declaration: declared.Decla
 
 def context_types() -> tuple[type, ...]:
     """The `Context` classes of the frameworks that are loaded; the SDK's is always among them."""
-    from mcp.server.mcpserver import Context
-
+    context = frameworks.sdk_context()
     # Loading FastMCP takes a second, so only an author who has loaded it pays for it.
     if "fastmcp" in sys.modules:
         from fastmcp import Context as FastMCPContext
 
-        return (Context, FastMCPContext)
-    return (Context,)
+        return (context, FastMCPContext)
+    return (context,)
 
 
 def _parameters(shape: Shape) -> list[inspect.Parameter]:

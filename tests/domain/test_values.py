@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from stripe_meter.domain.account import Account, Item, Subscription
 from stripe_meter.domain.identity import ApiKey, Caller, Principal
-from stripe_meter.domain.money import Money
 from stripe_meter.domain.plans import PayAsYouGo
 from stripe_meter.domain.rates import parse_price
 from stripe_meter.domain.refusals import billing_unavailable, payment_required
@@ -122,9 +121,9 @@ def test_units_added_to_a_call_sum_up() -> None:
 
 def test_a_receipt_states_exact_minor_units() -> None:
     """As a decimal string, never as a float."""
-    paid = Receipt("summarize", 3, Money(Decimal("11.25"), "eur"), "cus_1").meta()
+    paid = Receipt("summarize", 3, Decimal("3.75"), "eur", "cus_1").meta()
     assert (paid["amount"], paid["currency"], paid["text"], paid["charged"]) == ("11.25", "eur", "€0.1125", True)
-    assert Receipt("ping", 0, None, None).meta() == {"tool": "ping", "charged": False}
+    assert Receipt("ping").meta() == {"tool": "ping", "charged": False}
 
 
 def test_a_subscription_without_a_card_or_in_trial_is_not_solvent() -> None:

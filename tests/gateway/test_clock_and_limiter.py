@@ -85,7 +85,7 @@ async def test_a_pause_holds_everything_back() -> None:
     loop = asyncio.get_running_loop()
     await limiter.acquire(Priority.ACCOUNT)
     began = loop.time()
-    limiter.pause(0.2)
+    limiter.slow_down(0.2)
     await limiter.acquire(Priority.PURCHASE)
     assert loop.time() - began >= 0.19
 
@@ -101,3 +101,17 @@ async def test_a_caller_that_gave_up_keeps_nobody_waiting() -> None:
     async with asyncio.timeout(5):
         await limiter.acquire(Priority.ACCOUNT)
     assert gone.cancelled()
+
+
+async def test_a_429_lowers_the_rate_and_time_brings_it_back() -> None:
+    """Other processes share the account's limit; only Stripe's answers tell how much."""
+    limiter = RateLimiter(100.0)
+    for _ in range(3):
+        limiter.slow_down(0.01)
+    assert limiter.rate == pytest.approx(70.0), "answers to requests that flew together are one piece of news"
+    await asyncio.sleep(0.02)
+    limiter.slow_down(0.01)
+    assert limiter.rate == pytest.approx(49.0)
+    limiter._refilled = asyncio.get_running_loop().time() - 60.0
+    await limiter.acquire(Priority.ACCOUNT)
+    assert limiter.rate == 100.0

@@ -16,12 +16,13 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from stripe_meter.enforcement.flusher.exposure import Exposure
 from stripe_meter.enforcement.flusher.tallies import FlusherStats, Tallies
 from stripe_meter.errors import StripeMeterError, StripeUnavailable
+from stripe_meter.gateway.clock import StripeClock
 
 if TYPE_CHECKING:
     from stripe_meter.enforcement.flusher.sender import Sender
-    from stripe_meter.gateway.clock import StripeClock
     from stripe_meter.gateway.gateway import Gateway
 
 log = logging.getLogger("stripe_meter.flusher")
@@ -31,6 +32,9 @@ T = TypeVar("T")
 IMPORTING: Final = threading.RLock()
 #: Loops and clients of parent processes: collecting one in a child could close sockets the parent still uses.
 _INHERITED: Final[list[object]] = []
+
+#: Seconds that usage may merge before it is sent; with the request itself it is at Stripe within a second.
+WINDOW: Final = 0.4
 
 #: Seconds of draining that an MCP client on stdio leaves a server (it kills after 2 + 2), and that others do.
 STDIO_DEADLINE: Final = 1.5
@@ -52,12 +56,17 @@ class InlineExecutor(concurrent.futures.ThreadPoolExecutor):
 class StripeThread:
     """Runs coroutines next to the gateway, and the flusher beside them."""
 
-    def __init__(self, open_gateway: Callable[[StripeClock], Gateway]) -> None:
+    def __init__(self, open_gateway: Callable[[StripeThread], Gateway]) -> None:
         self._open_gateway = open_gateway
         self.deadline = SERVER_DEADLINE
+        self.clock = StripeClock()
         self.tallies = Tallies(self._wake)
-        #: Bound once: it is on the warm path of every paid call.
+        #: Bounds and merging window; `open_gateway` sets them from the settings before anything is sent.
+        self.exposure = Exposure(most_seconds=300.0, most_amount=5000)
+        self.window = WINDOW
+        # Bound once: they are on the warm path of every paid call.
         self.add = self.tallies.add
+        self.now = self.clock.now
         self._reset()
 
     def _reset(self) -> None:
@@ -122,10 +131,13 @@ class StripeThread:
         if self._loop is not None and not self._closed:
             self._in_loop(lambda: self._spawn(self._with_gateway(work)))
 
-    async def delivered(self, customer: str, event_name: str) -> None:
-        """Wait, within the deadline, until Stripe has all usage of this customer and meter."""
-        with contextlib.suppress(StripeMeterError):
+    async def delivered(self, customer: str, event_name: str) -> bool:
+        """Wait, within the deadline, until Stripe has answered for what this customer has pending on this meter."""
+        try:
             await self.call(lambda _: self._delivered(customer, event_name), self.deadline)
+        except StripeMeterError:
+            return False
+        return True
 
     def hurry(self) -> None:
         """From now on send at once; calls wait for their own delivery."""
@@ -162,7 +174,7 @@ class StripeThread:
         thread.join(self.deadline + 1.0)
         rest = self.tallies.remainder()
         if rest:
-            units = ", ".join(f"{quantity} on {meter} of {customer}" for (customer, meter), quantity, _ in rest[:20])
+            units = ", ".join(f"{quantity} on {meter} of {customer}" for customer, meter, quantity, _ in rest[:20])
             log.error("ended with usage that Stripe has not accepted, %d entries: %s", len(rest), units)
 
     def stats(self) -> FlusherStats:
@@ -195,18 +207,16 @@ class StripeThread:
         try:
             with IMPORTING:
                 from stripe_meter.enforcement.flusher.sender import Sender
-                from stripe_meter.gateway.clock import StripeClock
 
-                clock = StripeClock()
-                self._gateway = self._open_gateway(clock)
-                self._sender = Sender(self.tallies, clock)
+                self._gateway = self._open_gateway(self)
+                self._sender = Sender(self.tallies, self.exposure, self.clock, self.window)
         except Exception as error:  # it belongs to whoever calls
             self._started.set_exception(error)
             return
         self._loop = loop
         self._stop = asyncio.Event()
         self._started.set_result(loop)
-        sending = asyncio.create_task(self._sender.run(self._gateway.meter_events))
+        sending = asyncio.create_task(self._sender.run(self._gateway))
         if self.stopping:
             self._sender.hurry()
         self._sender.wake()
@@ -227,7 +237,7 @@ class StripeThread:
 
     async def _delivered(self, customer: str, event_name: str) -> None:
         assert self._sender is not None
-        await self._sender.delivered((customer, event_name))
+        await self._sender.delivered(customer, event_name)
 
     async def _drain_then(self, done: Callable[[], None]) -> None:
         assert self._sender is not None

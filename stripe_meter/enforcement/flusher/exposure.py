@@ -1,0 +1,43 @@
+"""How much may be unsent before calls are refused: back-pressure in seconds and money.
+
+Owns the two bounds and who is over them. Nothing is ever dropped, so what Stripe does not take must stop coming in:
+beyond the age, everybody waits; beyond the amount, that customer does. Usage of the last two seconds does not count
+towards the amount: it is merely on its way, however dear the tool. Looked at twice a second while usage is pending, so
+what comes in between is on top of the bound. `blocks` is on the warm path and only looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from decimal import Decimal
+from typing import Final
+
+from stripe_meter.enforcement.flusher.tallies import Tallies
+
+LOOK_EVERY: Final = 0.5
+_ON_ITS_WAY: Final = 2.0
+
+
+class Exposure:
+    """Bounds on unsent usage.
+
+    Args:
+        most_seconds: Age of the oldest unsent usage, for all customers.
+        most_amount: Price of one customer's unsent usage, in minor units of their currency.
+    """
+
+    def __init__(self, most_seconds: float, most_amount: int) -> None:
+        self._most_seconds = most_seconds
+        self._most_amount = Decimal(most_amount)
+        self._is_closed = False
+        self._over: AbstractSet[str] = frozenset()
+
+    def blocks(self, customer: str) -> bool:
+        """Whether a call of this customer has to wait until Stripe has taken more."""
+        return self._is_closed or customer in self._over
+
+    def look(self, tallies: Tallies) -> None:
+        """Compare what is pending with the bounds."""
+        self._is_closed = tallies.unsent_seconds() > self._most_seconds
+        unsent = tallies.unsent_by_customer(_ON_ITS_WAY)
+        self._over = frozenset(customer for customer, amount in unsent.items() if amount > self._most_amount)

@@ -1,0 +1,67 @@
+"""Standalone `FastMCP` 3, which rests on the MCP SDK 1.x.
+
+Owns a provider without tools, whose lifespan is where the check runs before anything is served (below a parent, too),
+and the results of this line; all public API. A `CallToolResult` returned by a tool would be serialised as data here, so
+a refusal is FastMCP's own `ToolResult`; before 3.4 that cannot be an error, and the refusal is raised: text and link
+arrive, the data in `_meta` does not. A server that answers in JSON cannot ask its client anything while a call runs,
+and this line does not say that it does: URL elicitation then gives way to the text after its patience has run out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastmcp import FastMCP
+from fastmcp.exceptions import ToolError
+from fastmcp.server.providers import Provider
+from fastmcp.tools.base import ToolResult
+
+from stripe_meter.mcp.attachment import RECEIPT_KEY, Attachment, codes, end_by_exit
+from stripe_meter.mcp.fastmcp_tools import BillingMiddleware, add_route, listed
+from stripe_meter.mcp.refusals import as_text
+
+if TYPE_CHECKING:
+    from stripe_meter.domain.refusals import Refusal
+
+__all__ = ["add_route", "install", "listed"]
+
+
+def install(server: FastMCP[Any], attachment: Attachment, /) -> None:
+    server.add_middleware(BillingMiddleware(attachment, _Results()))
+    server.add_provider(_Check(type(server), attachment))
+
+
+def refused(refusal: Refusal) -> ToolResult:
+    """The refusal as a tool may return it. Raises `ToolError` where FastMCP has no result that is an error."""
+    if "is_error" not in ToolResult.model_fields:
+        raise ToolError(refusal.text)
+    answer = as_text(refusal)
+    return ToolResult(content=answer.content, meta=answer.meta, is_error=True)
+
+
+class _Check(Provider):
+    """Provides nothing; it is there when the server starts."""
+
+    def __init__(self, kind: type, attachment: Attachment) -> None:
+        super().__init__()
+        self._started_by = codes(kind, "run", "run_async", "run_stdio_async", "run_http_async")
+        self._attachment = attachment
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        await self._attachment.check_at_start(self._started_by, end_by_exit)
+        yield
+
+
+class _Results:
+    def refused(self, refusal: Refusal, /) -> ToolResult:
+        return refused(refusal)
+
+    def with_receipt(self, result: ToolResult, receipt: dict[str, Any], /) -> ToolResult:
+        result.meta = {**(result.meta or {}), RECEIPT_KEY: receipt}
+        return result
+
+    def is_error(self, result: ToolResult, /) -> bool:
+        return bool(getattr(result, "is_error", False))  # the handle of a background task is a result without it
