@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Account:
         deleted: True when Stripe says the customer was deleted.
         fresh_until: Until then the snapshot is served as it is.
         stale_until: Until then it is served while a newer one is fetched.
+        offers: What this snapshot makes of each tool, by its name, filled as they are called.
     """
 
     customer: str
@@ -79,6 +81,7 @@ class Account:
     deleted: bool = False
     fresh_until: float = 0.0
     stale_until: float = 0.0
+    offers: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def item(self, meter: str) -> Item | None:
         return self.subscription.items.get(meter) if self.subscription is not None else None

@@ -36,12 +36,14 @@ class Tool:
     rates: tuple[Rate, ...]
     units: Callable[[Call], int] | None = None
     max_units: int | None = None
-    #: Looked up in every paid call, so built once.
+    # Looked at in every call, so worked out once.
+    is_free: bool = field(init=False, compare=False)
     _money: dict[str, Rate] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         money = {str(rate.currency): rate for rate in self.rates if rate.kind == "money"}
         object.__setattr__(self, "_money", money)
+        object.__setattr__(self, "is_free", self.rates[0].kind == "free")
         if not _NAME.fullmatch(self.name):
             raise ConfigurationError(
                 f"tool name {self.name!r} cannot name a meter; "
@@ -53,10 +55,6 @@ class Tool:
             raise ConfigurationError(
                 f'tool {self.name!r} counts units but is priced per call; write for example price="$0.002 per word"'
             )
-
-    @property
-    def is_free(self) -> bool:
-        return self.rates[0].kind == "free"
 
     @property
     def is_dynamic(self) -> bool:

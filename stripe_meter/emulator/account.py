@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from stripe_meter.emulator.auth import StreamTokens
 from stripe_meter.emulator.clock import Clock
 from stripe_meter.emulator.errors import JSON
 from stripe_meter.emulator.events import Journal
@@ -31,6 +32,8 @@ class Switches:
     unknown_meter: Literal["async", "sync"] = "async"
     remote_webhooks: bool = False
     rate_limit: int | None = None
+    stream: Literal["allowed", "refused"] = "allowed"
+    shared_identifiers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class Account:
         self.clock = Clock(self.lock)
         self.store = Store()
         self.usage = Usage()
+        self.stream_tokens = StreamTokens()
         self.journal = Journal()
         self.base_url = "http://127.0.0.1"
         self.caller = Caller()

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from stripe_meter.emulator import contract, forms
+from stripe_meter.emulator import contract, contract_json, forms
 from stripe_meter.emulator.account import API_VERSION, Account, Caller
 from stripe_meter.emulator.auth import Keys
 from stripe_meter.emulator.errors import JSON, ApiError, ParameterError
 from stripe_meter.emulator.expand import present
-from stripe_meter.emulator.idempotency import Idempotency
+from stripe_meter.emulator.idempotency import KEPT_SECONDS_V2, Idempotency
 from stripe_meter.emulator.resources import (
     checkout_sessions,
     customers,
@@ -29,6 +29,7 @@ from stripe_meter.emulator.resources import (
     products,
     subscription_items,
     subscriptions,
+    v2_meter_events,
     webhook_endpoints,
 )
 from stripe_meter.emulator.routing import Operation, Router
@@ -45,6 +46,7 @@ RESOURCES: Final = (
     products,
     subscription_items,
     subscriptions,
+    v2_meter_events,
     webhook_endpoints,
 )
 LOG: Final = logging.getLogger("stripe_meter.emulator")
@@ -62,12 +64,19 @@ class Call:
 
     @property
     def key(self) -> str | None:
-        """The idempotency key; only POST requests have one that counts."""
-        return self.headers.get("idempotency-key") if self.method == "POST" else None
+        """The idempotency key; only POST has one that counts, in API v2 DELETE as well."""
+        counts = self.method == "POST" or (self.v2 and self.method == "DELETE")
+        return self.headers.get("idempotency-key") if counts else None
+
+    @property
+    def v2(self) -> bool:
+        """Whether this is a request to API v2, which speaks JSON."""
+        return self.path.startswith("/v2/")
 
     def parameters(self) -> JSON:
         """The decoded parameters of query and body; raises ParameterError when they are malformed."""
-        return {**forms.decode(self.query), **forms.decode(self.body)}
+        body = contract_json.decode(self.body) if self.v2 else forms.decode(self.body)
+        return {**forms.decode(self.query), **body}
 
 
 @dataclass(slots=True)
@@ -85,8 +94,11 @@ class Api:
     def __init__(self, account: Account) -> None:
         self.account = account
         self.keys = Keys()
-        self.idempotency = Idempotency()
-        self._router = Router(operation for module in RESOURCES for operation in module.OPERATIONS)
+        self._idempotency = Idempotency()
+        self._idempotency_v2 = Idempotency(KEPT_SECONDS_V2)
+        self.operations = [operation for module in RESOURCES for operation in module.OPERATIONS]
+        self._router = Router(self.operations)
+        self._by_session = {operation.path for operation in self.operations if operation.opened_by == "session"}
 
     def serve(self, call: Call) -> Reply:
         """Answer one request; never raises."""
@@ -114,51 +126,66 @@ class Api:
         except Exception:
             LOG.exception("background work failed")
 
+    def keys_of(self, call: Call) -> Idempotency:
+        """The kept answers of the call's API."""
+        return self._idempotency_v2 if call.v2 else self._idempotency
+
     def keep(self, call: Call, reply: Reply) -> None:
-        """Keep `reply` as the answer of the call's idempotency key, whatever really happened."""
-        if call.key is not None:
+        """Keep `reply` as the answer of the call's idempotency key, whatever really happened; v2 keeps no failure."""
+        if call.key is not None and not (call.v2 and reply.status >= 400):
             with self.account.lock:
-                self.idempotency.drop(call.key)
-                self.idempotency.begin(call.key, _fingerprint(call), self.account.clock.now())
-                self.idempotency.keep(call.key, reply.status, reply.body)
+                keys = self.keys_of(call)
+                keys.drop(call.key)
+                keys.begin(call.key, _fingerprint(call), self.account.clock.now())
+                keys.keep(call.key, reply.status, reply.body)
 
     def forget(self, call: Call) -> None:
         """Forget the call's idempotency key."""
         if call.key is not None:
-            self.idempotency.drop(call.key)
+            self.keys_of(call).drop(call.key)
 
     def claim(self, call: Call) -> None:
         """Mark the call's key as in progress, for a request whose effect comes later."""
         if call.key is not None:
-            self.idempotency.begin(call.key, _fingerprint(call), self.account.clock.now())
+            self.keys_of(call).begin(call.key, _fingerprint(call), self.account.clock.now())
 
-    def _guarded(self, call: Call) -> Reply:
-        key = self.keys.check(call.headers.get("authorization"))
+    def _authorized(self, call: Call) -> tuple[Operation, tuple[str, ...]]:
+        """The operation a call asks for and the ids in its path, once the caller may call it."""
+        header = call.headers.get("authorization")
+        if call.path in self._by_session:
+            self.account.stream_tokens.check(header, self.account.clock.now())
+            return self._router.find(call.method, call.path)
+        key = self.keys.check(header)
         operation, ids = self._router.find(call.method, call.path)
         self.keys.permit(key, operation.permission)
+        return operation, ids
+
+    def _guarded(self, call: Call) -> Reply:
+        operation, ids = self._authorized(call)
         if call.key is None:
             return Reply(200, self._run(operation, call, ids))
         now = self.account.clock.now()
-        entry = self.idempotency.recall(call.key, _fingerprint(call), now)
+        entry = self.keys_of(call).recall(call.key, _fingerprint(call), now)
         if entry is not None and entry.body is not None:
             return Reply(entry.status or 500, entry.body, {"Idempotent-Replayed": "true"})
-        self.idempotency.begin(call.key, _fingerprint(call), now)
+        self.keys_of(call).begin(call.key, _fingerprint(call), now)
         return self._first(operation, call, ids, call.key)
 
     def _first(self, operation: Operation, call: Call, ids: tuple[str, ...], key: str) -> Reply:
-        """Run the first request of a key and keep its answer, unless its parameters were at fault."""
+        """Run the first request of a key and keep its answer, unless its parameters were at fault or API v2 failed."""
         try:
             reply = Reply(200, self._run(operation, call, ids))
-        except ParameterError:
-            self.idempotency.drop(key)
-            raise
         except ApiError as error:
+            if call.v2 or isinstance(error, ParameterError):
+                self.keys_of(call).drop(key)
+                raise
             reply = Reply(error.status, error.body(), error.headers)
-        self.idempotency.keep(key, reply.status, reply.body)
+        self.keys_of(call).keep(key, reply.status, reply.body)
         return reply
 
     def _run(self, operation: Operation, call: Call, ids: tuple[str, ...]) -> JSON:
-        params = contract.read(contract.params_class(operation.params), call.parameters())
+        read = contract_json.read if call.v2 and call.method == "POST" else contract.read
+        params = read(contract.params_class(operation.params), call.parameters())
         operation.check_supported(params)
         try:
             return present(self.account, operation.handler(self.account, params, *ids), params.get("expand", ()))

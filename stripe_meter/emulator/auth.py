@@ -1,7 +1,8 @@
 """API keys: who may call what.
 
-Owns: reading the Authorization header and refusing bad keys in Stripe's way. Does not own: accounts; every test key
-opens the same one. A key that looks live is refused without being repeated anywhere: an emulator must never see one.
+Owns: reading the Authorization header, refusing bad keys and stream tokens in Stripe's way. Does not own: accounts;
+every test key opens the same one. A key that looks live is refused without being repeated anywhere: an emulator must
+never see one.
 """
 
 import base64
@@ -13,6 +14,28 @@ from stripe_meter.emulator.errors import ApiError
 
 TEST_KEY: Final = re.compile(r"(sk|rk)_test_[A-Za-z0-9_]+")
 SHOWN: Final = 4
+REMEMBERED_SECONDS: Final = 24 * 3600
+
+
+class StreamTokens:
+    """Tokens of meter event sessions and when they end; an ended one is told apart from a wrong one for a day."""
+
+    def __init__(self) -> None:
+        self._ends: dict[str, float] = {}
+
+    def add(self, token: str, ends: float, now: float) -> None:
+        """Open a session."""
+        self._ends = {known: end for known, end in self._ends.items() if end > now - REMEMBERED_SECONDS}
+        self._ends[token] = ends
+
+    def check(self, header: str | None, now: float) -> None:
+        """Raise the 401 of a missing, wrong or expired token."""
+        token = _key_in(header)
+        if token not in self._ends:
+            raise ApiError(401, "The meter event stream is opened by the token of a meter event session.")
+        if self._ends[token] <= now:
+            message = "The temporary session token has expired. Create a new meter event session."
+            raise ApiError(401, message, type="temporary_session_expired", code="billing_meter_event_session_expired")
 
 
 class Keys:

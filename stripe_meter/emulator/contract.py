@@ -82,7 +82,7 @@ def _object(shape: Shape, raw: Mapping[str, Any], path: str) -> JSON:
 
 
 def _value(hint: Any, raw: Any, path: str) -> Any:
-    options = _options(hint)
+    options = options_of(hint)
     if raw == "" and any(get_origin(option) is Literal and "" in get_args(option) for option in options):
         return ""
     if isinstance(raw, dict):
@@ -90,7 +90,8 @@ def _value(hint: Any, raw: Any, path: str) -> Any:
     return _scalar(options, raw, path)
 
 
-def _options(hint: Any) -> list[Any]:
+def options_of(hint: Any) -> list[Any]:
+    """The alternatives of a type, without None."""
     if get_origin(hint) in (Union, UnionType):
         return [option for option in get_args(hint) if option is not type(None)]
     return [hint]

@@ -32,7 +32,9 @@ class Emulator:
 
     `lag`: seconds from a meter event's 200 to its showing up in totals. `grace`: seconds a cycle invoice stays a
     draft. `deterministic`: counted ids such as `cus_demo_1`, with `id_prefix` in the middle. `http_log`: file that
-    receives one JSON line per API request. `search_lag`: seconds until search finds a change.
+    receives one JSON line per API request. `search_lag`: seconds until search finds a change. `stream`: Stripe offers
+    the meter event stream in live mode only; `refused` answers as its sandbox would. `shared_identifiers`: whether an
+    identifier used in v1 is a repeat in v2 and on the stream too, which Stripe does not promise.
     """
 
     def __init__(
@@ -49,8 +51,11 @@ class Emulator:
         unknown_meter: Literal["async", "sync"] = "async",
         remote_webhooks: bool = False,
         rate_limit: int | None = None,
+        stream: Literal["allowed", "refused"] = "allowed",
+        shared_identifiers: bool = False,
     ) -> None:
         switches = Switches(lag, search_lag, grace, duplicate_identifier, unknown_meter, remote_webhooks, rate_limit)
+        switches.stream, switches.shared_identifiers = stream, shared_identifiers
         self.account = Account(merchant, switches, Ids(deterministic=deterministic, prefix=id_prefix))
         self.api = Api(self.account)
         self.faults = Faults()

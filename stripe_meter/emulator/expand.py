@@ -46,7 +46,7 @@ def present(account: Account, answer: JSON, paths: Sequence[str]) -> JSON:
         if path.count(".") >= MAX_DEPTH:
             message = f"You cannot expand more than {MAX_DEPTH} levels of a property. Property: {path}"
             raise ParameterError(message, "expand")
-    if answer["object"] in ("list", "search_result"):
+    if answer.get("object") in ("list", "search_result"):
         shown = {**answer, "data": [_viewed(account, row) for row in answer["data"]]}
     else:
         shown = _viewed(account, answer)

@@ -1,8 +1,8 @@
 """Idempotency keys.
 
 Owns: which answer belongs to which key, for exactly 24 hours of the emulator's clock (docs.stripe.com/api/
-idempotent_requests). Does not own: what may be kept; the caller decides. A key used with other parameters or on
-another path, or while its first request is still running, raises the error Stripe answers.
+idempotent_requests), or 30 days for API v2. Does not own: what may be kept; the caller decides. A key used with other
+parameters or on another path, or while its first request is still running, raises the error Stripe answers.
 """
 
 from collections import OrderedDict
@@ -12,6 +12,7 @@ from typing import Final
 from stripe_meter.emulator.errors import JSON, ApiError, ParameterError
 
 KEPT_SECONDS: Final = 24 * 3600
+KEPT_SECONDS_V2: Final = 30 * 24 * 3600
 MAX_KEY: Final = 255
 MAX_KEPT: Final = 500_000
 
@@ -27,9 +28,10 @@ class Entry:
 
 
 class Idempotency:
-    """Keys of the last 24 hours, oldest first."""
+    """Keys of the last `kept` seconds, oldest first."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: float = KEPT_SECONDS) -> None:
+        self._kept = kept
         self._entries: OrderedDict[str, Entry] = OrderedDict()
 
     def recall(self, key: str, fingerprint: str, now: float) -> Entry | None:
@@ -69,6 +71,6 @@ class Idempotency:
     def _prune(self, now: float) -> None:
         while self._entries:
             key, entry = next(iter(self._entries.items()))
-            if entry.at > now - KEPT_SECONDS:
+            if entry.at > now - self._kept:
                 return
             del self._entries[key]

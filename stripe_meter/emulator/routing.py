@@ -7,7 +7,7 @@ their resources. A path nobody serves raises the loud 404 that names it.
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from stripe_meter.emulator.errors import JSON, ParameterError, not_emulated
 
@@ -25,6 +25,7 @@ class Operation:
     handler: Handler
     resource: str
     takes: str = ""
+    opened_by: Literal["key", "session"] = "key"
 
     @property
     def permission(self) -> str:

@@ -41,7 +41,7 @@ class AccountCache:
     def put(self, account: Account) -> Account:
         """Take in what was just read or learned; it is fresh from now."""
         now = self.monotonic()
-        stamped = replace(account, fresh_until=now + FRESH, stale_until=now + STALE)
+        stamped = replace(account, fresh_until=now + FRESH, stale_until=now + STALE, offers={})
         # Re-inserting moves it to the end, so the front is what was not read for longest.
         self._accounts.pop(account.customer, None)
         while len(self._accounts) >= MOST:

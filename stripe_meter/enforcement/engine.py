@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain import refusals
@@ -23,7 +24,7 @@ from stripe_meter.enforcement.flusher import endings
 from stripe_meter.enforcement.flusher.exposure import Exposure
 from stripe_meter.enforcement.flusher.tallies import FlusherStats
 from stripe_meter.enforcement.flusher.thread import STDIO_DEADLINE, StripeThread
-from stripe_meter.enforcement.gate import Admission, served_item
+from stripe_meter.enforcement.gate import Admission, Offer, offer, served_item
 from stripe_meter.enforcement.purchases import Completion, Purchases
 from stripe_meter.enforcement.shelf import Shelf
 from stripe_meter.errors import ConfigurationError, StripeMeterError, StripeUnavailable
@@ -75,9 +76,13 @@ class Engine:
             self._given = Settings()
         return self._given
 
-    @property
+    @cached_property
     def enabled(self) -> bool:
         return self.settings.enabled
+
+    @cached_property
+    def _is_sync(self) -> bool:
+        return self.settings.durability == "sync"
 
     @property
     def stopping(self) -> bool:
@@ -87,7 +92,7 @@ class Engine:
     @property
     def waits(self) -> bool:
         """Whether a call answers only when Stripe has its usage: always under `sync`, else while the process drains."""
-        return self.thread.stopping or self.settings.durability == "sync"
+        return self.thread.stopping or self._is_sync
 
     @property
     def tools(self) -> list[Tool]:
@@ -102,18 +107,21 @@ class Engine:
         if self._free_for_all or tool.is_free:
             return Admission(tool)
         account = self._callers.warm(caller)
-        listing = self._shelf.get(tool)
-        if account is None or listing is None:
+        if account is None:
+            return None
+        offered: Offer | None = account.offers.get(tool.name)
+        if offered is None:
             return None
         now = self._accounts.monotonic()
         if now >= account.fresh_until:
             if now >= account.stale_until:
                 return None
             self._refresh_beside(account.customer)
-        item = served_item(account, listing)
-        if item is None or self.thread.exposure.blocks(account.customer):
+        thread = self.thread
+        if thread.exposure.is_tight and thread.exposure.blocks(account.customer):
             return None
-        return Admission(tool, account.customer, item, listing, self.thread)
+        # A snapshot may be older than the end of its period; what is called after that belongs to the next one.
+        return Admission(tool, offered, thread, offered.period_end if now < offered.period_ends else 0)
 
     async def admit(self, tool: Tool, caller: Caller) -> Admission | Refusal:
         """Admit or refuse, asking Stripe where needed; answers within twice the timeout of the settings."""
@@ -189,7 +197,7 @@ class Engine:
 
         settings = self.settings
         thread.exposure = Exposure(settings.max_unsent_seconds, settings.max_unsent_amount)
-        if settings.durability == "sync":
+        if self._is_sync:
             # Group commit: what arrives while one event is on the way shares the next one.
             thread.window = 0.0
         self._gateway = Gateway(settings, thread.clock)
@@ -234,7 +242,10 @@ class Engine:
             # Either more usage is waiting than may be lost, or the item is not on the subscription yet, and usage
             # without an item is never billed.
             return refusals.billing_unavailable(tool.name, tool.price, _RETRY_SOON)
-        return Admission(tool, account.customer, item, listing, self.thread)
+        left = item.period_end - self.thread.clock.now()
+        offered = offer(account.customer, tool, listing, item, left, self._accounts.monotonic())
+        account.offers[tool.name] = offered
+        return Admission(tool, offered, self.thread, item.period_end if left > 0 else 0)
 
     async def _account(self, gateway: Gateway, caller: Caller) -> Account | None:
         account = await self._callers.cold(caller, gateway)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -21,6 +21,11 @@ _LONGEST_HEADER: Final = 8 * 1024
 #: Callers remembered, so that a busy one is read and hashed once.
 _MOST_CALLERS: Final = 4096
 _LONGEST_KEPT: Final = 256
+#: Headers by which a proxy says that it stands between.
+_FORWARDED: Final = frozenset(
+    {b"forwarded", b"via", b"x-real-ip"}
+    | {b"x-forwarded-" + name for name in (b"for", b"host", b"proto", b"port", b"server", b"prefix", b"by")}
+)
 _ANONYMOUS_LOCAL: Final = Caller(b"local")
 
 _callers: dict[tuple[object, ...], Caller] = {}
@@ -55,12 +60,24 @@ def _from_http(scope: Mapping[str, Any]) -> Caller:
     # The context variable of the SDK may hold the token of whoever opened the session, so only this request counts.
     token = getattr(scope.get("user"), "access_token", None)
     principal = None if token is None else principal_of(token)
-    api_key, host, is_forwarded = _headers(scope.get("headers") or ())
+    headers = dict(scope.get("headers") or ())
     client = (scope.get("client") or ("unknown",))[0]
+    seen = (
+        principal,
+        headers.get(b"x-api-key"),
+        headers.get(b"authorization") if principal is None else None,
+        headers.get(b"host"),
+        _FORWARDED.isdisjoint(headers),
+        client,
+        scope.get("server"),
+    )
+    known = _callers.get(seen)
+    if known is not None:
+        return known
+    api_key, host, is_forwarded = _headers(headers)
     server = scope.get("server")
     where = None if is_forwarded or not server else (str(scope.get("scheme", "http")), tuple(server), host)
-    known = (principal, api_key, client, where)
-    return _callers.get(known) or _remember(known, _caller(principal, api_key, client, where))
+    return _remember(seen, _caller(principal, api_key, client, where))
 
 
 def _caller(
@@ -89,23 +106,14 @@ def principal_of(token: Any) -> Principal | None:
     return Principal(f"application:{issuer}", str(client_id)) if client_id else None
 
 
-def _headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str | None, str, bool]:
+def _headers(headers: Mapping[bytes, bytes]) -> tuple[str | None, str, bool]:
     """The API key, the host, and whether a proxy says that it stands between."""
-    api_key = bearer = None
-    host, is_forwarded = "", False
-    for name, value in headers:
-        if name == b"x-api-key":
-            api_key = _clean(value)
-        elif name == b"authorization":
-            if value[:7].lower() == b"bearer ":
-                bearer = _clean(value[7:])
-        elif name == b"host":
-            host = _clean(value) or ""
-        elif name == b"forwarded" or name.startswith(b"x-forwarded-"):
-            is_forwarded = True
-    if api_key is None and bearer is not None and bearer.startswith(KEY_PREFIX):
-        api_key = bearer
-    return api_key, host, is_forwarded
+    api_key = _clean(headers.get(b"x-api-key", b""))
+    if api_key is None:
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        bearer = _clean(token) if scheme.lower() == b"bearer" else None
+        api_key = bearer if bearer is not None and bearer.startswith(KEY_PREFIX) else None
+    return api_key, _clean(headers.get(b"host", b"")) or "", not _FORWARDED.isdisjoint(headers)
 
 
 def _clean(value: bytes) -> str | None:
@@ -144,7 +152,7 @@ def _from_background() -> Caller:
     token = get_access_token()
     principal = None if token is None else principal_of(token)
     sent = get_http_headers(include_all=True)
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in sent.items()]
+    headers = {name.lower().encode("latin-1"): value.encode("latin-1") for name, value in sent.items()}
     return _caller(principal, _headers(headers)[0], "background", None)
 
 
@@ -157,8 +165,8 @@ def _credential(kind: bytes, text: str) -> bytes:
 
 
 def _remember(known: tuple[object, ...], caller: Caller) -> Caller:
-    if caller.api_key is not None and len(caller.api_key) > _LONGEST_KEPT:
-        return caller  # no key of ours is that long, so nobody can fill the memory with it
+    if sum(len(part) for part in known if isinstance(part, (bytes, str))) > _LONGEST_KEPT:
+        return caller  # no honest key and host are that long, so nobody can fill the memory with them
     if len(_callers) >= _MOST_CALLERS:
         _callers.clear()
     _callers[known] = caller

@@ -118,8 +118,9 @@ class _Calls:
         refused = None if mine is None else mine.refused
         if refused is None or not _says(response, refused.refusal.text):
             return response
-        answer = await refusals.ask_then_text(self._server.get_context(), refused.refusal, may_ask=refused.may_ask)
-        return _server_result(answer)
+        if refused.may_ask:
+            await refusals.ask(self._server.get_context(), refused.refusal)
+        return _server_result(refusals.as_text(refused.refusal))
 
     async def _admit_ahead(self, name: str) -> None:
         mine = exchange.get()

@@ -19,7 +19,6 @@ _SDK: Final[dict[str, Line]] = {"mcp.server.mcpserver": "mcp-2", "mcp.server.fas
 _ON_SDK_2: Final = 4
 
 
-@lru_cache(maxsize=256)
 def line_of(kind: type) -> Line | None:
     """The line that a class, such as that of a `Context`, belongs to; None for any other class."""
     for base in kind.__mro__:

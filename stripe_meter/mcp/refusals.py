@@ -55,35 +55,30 @@ async def refuse(ctx: Any, refusal: Refusal, *, may_ask: bool) -> Any:
 
     Raises the framework's own error where that is all it hands on unharmed.
     """
-    answer = await ask_then_text(ctx, refusal, may_ask=may_ask)
-    return answer if type(answer).__name__ == "InputRequiredResult" else _for_framework(ctx, refusal, may_ask=False)
+    question = await ask(ctx, refusal) if may_ask else None
+    return _for_framework(ctx, refusal, may_ask=False) if question is None else question
 
 
 def refuse_blocking(ctx: Any, refusal: Refusal, *, may_ask: bool) -> Any:
     """`refuse` for a tool that runs in a worker thread, or in none of the framework's threads."""
     import anyio.from_thread
 
-    async def ask() -> CallToolResult | InputRequiredResult:
-        return await ask_then_text(ctx, refusal, may_ask=may_ask)
-
     try:
-        answer = anyio.from_thread.run(ask)
+        question = anyio.from_thread.run(ask, ctx, refusal) if may_ask else None
     except RuntimeError:  # on the loop itself: whoever stands around this call may still ask
         return _for_framework(ctx, refusal, may_ask=may_ask)
-    return answer if type(answer).__name__ == "InputRequiredResult" else _for_framework(ctx, refusal, may_ask=False)
+    return _for_framework(ctx, refusal, may_ask=False) if question is None else question
 
 
-async def ask_then_text(ctx: Any, refusal: Refusal, *, may_ask: bool) -> CallToolResult | InputRequiredResult:
-    """The answer as the protocol has it, after asking the client to open the link where that is possible."""
-    if refusal.checkout_url is not None and may_ask:
-        try:
-            question = await _ask(ctx, refusal, refusal.checkout_url)
-        except Exception as error:
-            log.debug("URL elicitation failed, answering with text: %r", error)
-        else:
-            if question is not None:
-                return question
-    return as_text(refusal)
+async def ask(ctx: Any, refusal: Refusal) -> InputRequiredResult | None:
+    """Ask the client to open the link, if it can; what the tool must return to ask, or None when the text is due."""
+    if refusal.checkout_url is None:
+        return None
+    try:
+        return await _ask(ctx, refusal, refusal.checkout_url)
+    except Exception as error:
+        log.debug("URL elicitation failed, answering with text: %r", error)
+        return None
 
 
 def _for_framework(ctx: Any, refusal: Refusal, *, may_ask: bool) -> Any:

@@ -29,6 +29,8 @@ class Exposure:
     def __init__(self, most_seconds: float, most_amount: int) -> None:
         self._most_seconds = most_seconds
         self._most_amount = Decimal(most_amount)
+        #: False while nobody is blocked, which is nearly always: one look spares a call.
+        self.is_tight = False
         self._is_closed = False
         self._over: AbstractSet[str] = frozenset()
 
@@ -41,3 +43,4 @@ class Exposure:
         self._is_closed = tallies.unsent_seconds() > self._most_seconds
         unsent = tallies.unsent_by_customer(_ON_ITS_WAY)
         self._over = frozenset(customer for customer, amount in unsent.items() if amount > self._most_amount)
+        self.is_tight = self._is_closed or bool(self._over)

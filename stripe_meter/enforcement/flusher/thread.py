@@ -64,9 +64,8 @@ class StripeThread:
         #: Bounds and merging window; `open_gateway` sets them from the settings before anything is sent.
         self.exposure = Exposure(most_seconds=300.0, most_amount=5000)
         self.window = WINDOW
-        # Bound once: they are on the warm path of every paid call.
+        #: Bound once: it is on the warm path of every paid call.
         self.add = self.tallies.add
-        self.now = self.clock.now
         self._reset()
 
     def _reset(self) -> None:

@@ -1,0 +1,1 @@
+"""What the library costs and what it loses, measured; each module runs as `python -m tests.benchmarks.NAME`."""

@@ -1,0 +1,167 @@
+"""A server whose process is about to end: what `endings` starts, by the public API alone.
+
+    python -m tests.benchmarks.ending_app FRAMEWORK TRANSPORT ENDING PORT
+
+FRAMEWORK is `mcp` or `fastmcp`, TRANSPORT `stdio` or `http`. `app` is the factory for ASGI servers, which takes the
+framework from the environment. Every run of a tool is one line of the file named by the environment, so that what was
+done is known without Stripe and without the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import uvicorn
+
+from stripe_meter import StripeMeter, metered
+
+FRAMEWORK: Final = "ENDINGS_FRAMEWORK"
+NOTES: Final = "ENDINGS_NOTES"
+#: Calls that the process makes by itself: before it serves in the endings that fork, after it served in others.
+OWN_CALLS: Final = 10
+_PRICE: Final = "$0.01"
+
+
+def note(line: str) -> None:
+    """Append a line; short appends of several processes do not mix."""
+    with open(os.environ[NOTES], "a", encoding="utf-8") as notes:  # noqa: PTH123  # as small as it gets
+        notes.write(line + "\n")
+
+
+def build(framework: str, stop: Callable[[], None]) -> Any:
+    """The server; its tool `stop` calls `stop`."""
+    if framework == "mcp":
+        from mcp.server.mcpserver import MCPServer
+
+        server: Any = MCPServer("Ending", log_level="ERROR")
+    else:
+        from fastmcp import FastMCP
+
+        server = FastMCP("Ending")
+    billing = StripeMeter()
+    billing.attach(server)
+    _add_tools(server, billing, stop)
+    return server
+
+
+def _add_tools(server: Any, billing: StripeMeter, stop: Callable[[], None]) -> None:
+    @server.tool()
+    @metered(_PRICE)
+    async def work() -> str:
+        note("done")
+        return "done"
+
+    @server.tool()
+    @metered(_PRICE)
+    def work_in_thread() -> str:
+        note("done")
+        return "done"
+
+    @server.tool()
+    @metered(_PRICE)
+    async def work_slowly(seconds: float) -> str:
+        note("started")
+        await asyncio.sleep(seconds)
+        note("done")
+        return "done"
+
+    @server.tool()
+    @metered("free")
+    async def stats() -> str:
+        return json.dumps(dataclasses.asdict(billing.stats()), default=str)
+
+    @server.tool(name="stop")
+    @metered("free")
+    async def stop_tool() -> str:
+        stop()
+        return "stopping"
+
+
+def own_calls(server: Any) -> None:
+    """Call the tool as the author's own code may, in a loop of its own."""
+
+    async def call() -> None:
+        for _ in range(OWN_CALLS):
+            await server.call_tool("work", {})
+            note("answered")
+
+    asyncio.run(call())
+
+
+def prelude(server: Any, ending: str) -> None:
+    """Fork while the library's thread runs and holds usage."""
+    if ending not in ("fork", "multiprocessing"):
+        return
+    own_calls(server)
+    if ending == "fork":
+        child = os.fork()
+        if not child:
+            own_calls(server)
+            sys.exit(0)
+        os.waitpid(child, 0)
+    else:
+        process = multiprocessing.get_context("fork").Process(target=own_calls, args=(server,))
+        process.start()
+        process.join()
+
+
+def finale(server: Any, ending: str) -> None:
+    """End as the author's own program would after serving."""
+    if ending in ("exit", "exception"):
+        own_calls(server)
+    if ending == "exception":
+        raise RuntimeError("the author's own mistake")
+
+
+def app() -> Any:
+    """The ASGI application, built by `uvicorn --factory` or gunicorn."""
+    note(f"pid {os.getpid()}")
+    framework = os.environ[FRAMEWORK]
+    server = build(framework, lambda: None)
+    return asgi(server, framework)
+
+
+def asgi(server: Any, framework: str) -> Any:
+    return server.streamable_http_app() if framework == "mcp" else server.http_app()
+
+
+def serve(framework: str, transport: str, ending: str, port: int) -> None:
+    """Serve until something ends it."""
+    stops: list[uvicorn.Server] = []
+
+    def stop() -> None:
+        for running in stops:
+            running.should_exit = True
+
+    server = build(framework, stop)
+    prelude(server, ending)
+    note(f"pid {os.getpid()}")
+    if transport == "http" and ending in ("exit", "exception"):
+        config = uvicorn.Config(asgi(server, framework), port=port, log_level="error")
+        stops.append(uvicorn.Server(config))
+        stops[0].run()
+    else:
+        _run(server, framework, transport, port)
+    note(f"served until {time.time()}")
+    finale(server, ending)
+
+
+def _run(server: Any, framework: str, transport: str, port: int) -> None:
+    options: dict[str, Any] = {} if framework == "mcp" else {"show_banner": False}
+    if transport == "stdio":
+        server.run("stdio", **options)
+    else:
+        name = "streamable-http" if framework == "mcp" else "http"
+        server.run(name, host="127.0.0.1", port=port, **options)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
