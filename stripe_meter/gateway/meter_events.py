@@ -9,6 +9,7 @@ https://docs.stripe.com/api/billing/meter-event/create · https://docs.stripe.co
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -84,6 +85,7 @@ class StreamRoad:
         self._limiter = RateLimiter(_STREAM_REQUESTS)
         self._token = ""
         self._renew_at = 0.0
+        self._renewing = asyncio.Lock()
 
     async def turn(self, priority: Priority) -> None:
         await self._limiter.acquire(priority)
@@ -108,13 +110,13 @@ class StreamRoad:
             raise
 
     async def _session(self) -> str:
-        now = self._connection.clock.now()
-        if now >= self._renew_at:
-            session = await self._connection.write(
-                lambda client, options: client.v2.billing.meter_event_session.create_async({}, options),
-                priority=Priority.METER_EVENT,
-            )
-            self._token = session.authentication_token
-            expires = datetime.fromisoformat(session.expires_at.replace("Z", "+00:00"))
-            self._renew_at = expires.timestamp() - _RENEW_BEFORE
-        return self._token
+        async with self._renewing:
+            if self._connection.clock.now() >= self._renew_at:
+                session = await self._connection.write(
+                    lambda client, options: client.v2.billing.meter_event_session.create_async({}, options),
+                    priority=Priority.METER_EVENT,
+                )
+                self._token = session.authentication_token
+                expires = datetime.fromisoformat(session.expires_at.replace("Z", "+00:00"))
+                self._renew_at = expires.timestamp() - _RENEW_BEFORE
+            return self._token
