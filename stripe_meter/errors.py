@@ -5,6 +5,7 @@ StripeMeterError
 │   ├── PriceError             a price that cannot be read, or that Stripe could not bill exactly
 │   └── KeyRefused             Stripe or the format says that this STRIPE_SECRET_KEY cannot be used
 ├── PaymentRequired            a call that is not served until somebody pays or is known
+├── TooMany                    a client tried something too often; nobody else has to wait
 └── StripeFault                Stripe did not do what was asked
     ├── StripeUnavailable      nobody knows whether it happened, or it may be asked again later
     ├── StripeRejected         Stripe said no, for good
@@ -47,6 +48,18 @@ class PaymentRequired(StripeMeterError):
         super().__init__(message)
         self.reason = reason
         self.checkout_url = checkout_url
+        self.retry_after = retry_after
+
+
+class TooMany(StripeMeterError):
+    """A client tried something too often. The message is a sentence for the caller.
+
+    Attributes:
+        retry_after: Seconds after which it may be tried again.
+    """
+
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(message)
         self.retry_after = retry_after
 
 

@@ -8,6 +8,8 @@ never touch Stripe. Built on first use, because pydantic-settings costs 0.1 s to
 from __future__ import annotations
 
 import re
+import tomllib
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -81,6 +83,10 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             raise ConfigurationError(_sentence(error)) from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigurationError(
+                f"stripe-meter.toml or pyproject.toml in {Path.cwd().name}/ is not valid TOML: {error}"
+            ) from None
 
     @classmethod
     def settings_customise_sources(
@@ -129,10 +135,23 @@ class Settings(BaseSettings):
         return key
 
 
+#: What a value has to look like, in words.
+_EXPECTED: Final = {
+    "emulator": "an address such as http://127.0.0.1:4242",
+    "enabled": "true or false",
+    "namespace": "at most 30 lower-case letters, digits, - and _",
+    "public_url": "an address such as https://tools.example.com",
+    "timeout": "seconds, more than 0 and at most 60",
+    "durability": "batched or sync",
+    "max_unsent_seconds": "seconds, from 5 to 86400",
+    "max_unsent_amount": "a whole number of minor units, at least 1",
+}
+
+
 def _sentence(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
     name = str(first["loc"][0]) if first["loc"] else "settings"
-    variable = name if name.isupper() else f"STRIPE_METER_{name.upper()}"
-    if first["type"] == "extra_forbidden":
+    name = name.lower().removeprefix("stripe_meter_")
+    if first["type"] == "extra_forbidden" or name not in _EXPECTED:
         return f"{name!r} is no setting of stripe-meter; see `.env.example` for all of them"
-    return f"{variable} cannot be used: {first['msg'][0].lower()}{first['msg'][1:]}; see `.env.example`"
+    return f"STRIPE_METER_{name.upper()} (or {name} in a TOML file) cannot be used; write {_EXPECTED[name]}"

@@ -20,8 +20,8 @@ class Item:
         id: `si_…`.
         price: Stripe's price id.
         meter: Stripe's meter id, `mtr_…`.
-        unit_amount: Minor units for one metered unit; None when the price has tiers.
-        currency: Lower-case ISO code.
+        unit_amount: Minor units for one metered unit; None when the price has tiers, or states it elsewhere.
+        currency: Of the subscription; lower-case ISO code.
         created: Unix seconds; earlier usage is not billed by this item.
         period_end: Unix seconds; first moment of the next billing period.
     """
@@ -69,8 +69,9 @@ class Account:
         subscription: Their live subscription of ours, the oldest when there are several, or None.
         metadata: The customer's metadata: hashes of API keys live there.
         deleted: True when Stripe says the customer was deleted.
-        fresh_until: Until then the snapshot is served as it is.
-        stale_until: Until then it is served while a newer one is fetched.
+        renew_at: From then on a call has a newer one fetched beside it.
+        fresh_until: Until then the snapshot is served.
+        stale_until: Until then it is served while Stripe is unavailable.
         offers: What this snapshot makes of each tool, by its name, filled as they are called.
     """
 
@@ -79,9 +80,7 @@ class Account:
     subscription: Subscription | None = None
     metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
     deleted: bool = False
+    renew_at: float = 0.0
     fresh_until: float = 0.0
     stale_until: float = 0.0
     offers: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    def item(self, meter: str) -> Item | None:
-        return self.subscription.items.get(meter) if self.subscription is not None else None

@@ -91,21 +91,18 @@ class Caller:
         credential: Cache key of this identity: differs whenever the identity differs; never a secret in clear.
         api_key: The key as presented, or None.
         principal: Verified by the framework's own authentication, or None.
-        client: Where the request came from, for limits: an address, or `local` for stdio and in-memory.
+        client: Where the request came from, for limits only: whoever stands in front may have written it.
         base_url: Where our pages can be reached from the caller's browser, or None if the edge cannot tell.
+        is_local: True on stdio and in memory, where the process serves one caller. Only the edge says so.
     """
 
     credential: bytes
     api_key: str | None = field(default=None, repr=False)
     principal: Principal | None = None
-    client: str = "local"
+    client: str = ""
     base_url: str | None = None
+    is_local: bool = False
 
     @property
     def is_known(self) -> bool:
         return self.api_key is not None or self.principal is not None
-
-    @property
-    def is_local(self) -> bool:
-        """True on stdio and in memory, where the process serves one caller."""
-        return self.client == "local"

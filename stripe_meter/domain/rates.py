@@ -9,7 +9,8 @@ mean two things, or that Stripe could not bill to the last digit, raises `PriceE
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final, Literal
 
@@ -30,7 +31,7 @@ _PRICE: Final = re.compile(
     (?:\s+per\s+(?P<started>started\s+)?(?:(?P<per>\d[\d,_]*)\s+)?(?P<unit>[a-z][a-z0-9_-]*))?\s*""",
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
-_FORMS: Final = 'write for example "$0.05", "0.002 eur per word", "10 credits per 1000 rows", "2 calls" or "free"'
+_FORMS: Final = 'write for example "$0.05", "0.002 eur per word", "$1 per 1000 rows" or "free"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,11 @@ class Rate:
         """The price of `quantity` metered units; only for money rates."""
         assert self.currency is not None
         return Money(self.unit_amount, self.currency) * quantity
+
+    def at(self, unit_amount: Decimal) -> Rate:
+        """The same rate at another price for one metered unit."""
+        amount = unit_amount if self.started else plain(EXACT.multiply(unit_amount, Decimal(self.per)))
+        return replace(self, amount=amount)
 
     def __str__(self) -> str:
         if self.kind == "free":
@@ -177,21 +183,33 @@ def _decimals(number: Decimal) -> int:
 
 
 def _not_a_string(value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        if value < 0:
-            return f"price={value} is negative; {_FORMS}"
-        cents = Money(Decimal(value), "usd")
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        return f"price={value!r} is not a price; {_FORMS}"
+    number = Decimal(str(value))
+    if not number.is_finite():
+        return f"price={value} is not a price; {_FORMS}"
+    if number < 0:
+        return f"price={value} is negative; {_FORMS}"
+    if number == 0:
+        return f'price={value} is nothing; write price="free"'
+    if isinstance(value, int):
+        cents = Money(number, "usd")
         return f'price={value} could mean ${value}.00 or {value} cents; write "${value}.00" or "{cents}"'
-    if isinstance(value, (float, Decimal)):
-        return f'price={value} has no currency, and a number may not be exact; write "${value}" in quotes'
-    return f"price={value!r} is not a price; {_FORMS}"
+    return f'price={value} has no currency, and a number may not be exact; write "${number:f}" in quotes'
 
 
 def _not_understood(text: str) -> str:
-    if "-" in text.partition("per")[0]:
+    amount = text.partition("per")[0]
+    if re.search(r"-\s*[\d.$€£¥]", amount):
         return f"price={text!r} is negative; {_FORMS}"
-    if re.search(r"\d,\d", text.partition("per")[0]):
+    if re.search(r"\d,\d", amount):
         return f"price={text!r} has a comma in the amount; write a point for decimals and no thousands separator"
-    if re.fullmatch(r"\s*[\d.]+\s*", text):
+    if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text, re.ASCII):
         return f'price={text!r} has no currency; write "${text.strip()}" or "{text.strip()} eur"'
     return f"price={text!r} is not understood; {_FORMS}"
+
+
+def common_currencies(tools: Iterable[tuple[Rate, ...]]) -> list[str]:
+    """Currencies in which every one of these tools can be paid, in the order of the first one's rates."""
+    offered = [[str(rate.currency) for rate in rates if rate.kind == "money"] for rates in tools]
+    return [currency for currency in offered[0] if all(currency in others for others in offered)] if offered else []

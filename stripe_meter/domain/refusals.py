@@ -6,12 +6,13 @@ refusal may come from another customer or hold a secret.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from stripe_meter.errors import PaymentRequired
 
-Reason = Literal["payment_required", "identity_required", "billing_unavailable"]
+Reason = Literal["payment_required", "identity_required", "rate_limited", "billing_unavailable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +51,18 @@ class Refusal:
 
 
 def payment_required(tool: str, price: str, url: str) -> Refusal:
+    """A known caller who has no subscription yet."""
     return Refusal("payment_required", f"{tool} costs {price}. Pay here, then call again: {url}", tool, price, url)
 
 
 def invoice_open(tool: str, price: str, url: str) -> Refusal:
+    """A subscriber whose last invoice failed."""
     text = f"{tool} costs {price}, and your last invoice is not paid. Pay it here, then call again: {url}"
     return Refusal("payment_required", text, tool, price, url)
 
 
 def identity_required(tool: str, price: str, url: str) -> Refusal:
+    """Nobody knows the caller; paying makes them known."""
     text = (
         f"{tool} costs {price}. Pay here and you receive an API key; then call again with the key "
         f"in the x-api-key header: {url}"
@@ -66,18 +70,34 @@ def identity_required(tool: str, price: str, url: str) -> Refusal:
     return Refusal("identity_required", text, tool, price, url)
 
 
-def key_refused(tool: str, price: str, url: str | None) -> Refusal:
-    text = f"This API key is not valid (any more), and {tool} costs {price}."
-    if url is not None:
-        text += f" Use another key, or pay here and receive a new one: {url}"
+def identity_required_locally(tool: str, price: str, url: str) -> Refusal:
+    """The same for a server that serves one caller, who is recognised by paying."""
+    return Refusal("identity_required", f"{tool} costs {price}. Pay here, then call again: {url}", tool, price, url)
+
+
+def rate_limited(tool: str, price: str, why: str, retry_after: float) -> Refusal:
+    """Too much was tried; asking Stripe once more would cost others."""
+    text = f"{tool} costs {price}. {why} Call again in {retry_after:g} seconds."
+    return Refusal("rate_limited", text, tool, price, retry_after=retry_after)
+
+
+def key_refused(tool: str, price: str, url: str) -> Refusal:
+    """A key that is nobody's, or not any more."""
+    text = (
+        f"This API key is not valid (any more), and {tool} costs {price}. "
+        f"Use another key, or pay here and receive a new one: {url}"
+    )
     return Refusal("identity_required", text, tool, price, url)
 
 
 def billing_unavailable(tool: str, price: str, retry_after: float) -> Refusal:
+    """Stripe cannot be asked, or the seller has something to mend."""
+    retry_after = math.ceil(retry_after)
     text = f"{tool} costs {price}, but billing cannot be reached right now. Call again in {retry_after:g} seconds."
     return Refusal("billing_unavailable", text, tool, price, retry_after=retry_after)
 
 
 def subscription_unusable(tool: str, price: str, why: str) -> Refusal:
+    """A subscription that no page of Stripe's would make usable."""
     text = f"{tool} costs {price}, but your subscription {why}. Ask the seller to mend it, then call again."
     return Refusal("payment_required", text, tool, price)

@@ -5,7 +5,8 @@ atomic over threads. Does not own: HTTP (`app`) or the rules of any resource. It
 """
 
 import threading
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -59,6 +60,7 @@ class Account:
         self.journal = Journal()
         self.base_url = "http://127.0.0.1"
         self.caller = Caller()
+        self.watch_event: Callable[[str, JSON], None] = lambda type, row: None
         # Card numbers behind payment methods, invoice lines not billed yet, and the search index: facts Stripe
         # keeps as well but does not show on the objects.
         self.cards: dict[str, str] = {}
@@ -68,6 +70,11 @@ class Account:
         self.checkout_data: dict[str, JSON] = {}
         self.billed_from: dict[str, int] = {}
         self.search_index: dict[str, JSON] = {}
+        self.credit_moves: defaultdict[str, list[JSON]] = defaultdict(list)
+        self.credit_uses: dict[str, list[tuple[str, str, int]]] = {}
+        self.feature_products: dict[str, str] = {}
+        self.item_features: dict[tuple[str, str], list[str]] = {}
+        self.entitled: dict[str, dict[str, str]] = {}
         self.meter_errors: deque[JSON] = deque(maxlen=1000)
 
     def now(self) -> int:

@@ -16,17 +16,22 @@ from stripe_meter.emulator.account import API_VERSION, Account, Caller
 from stripe_meter.emulator.auth import Keys
 from stripe_meter.emulator.errors import JSON, ApiError, ParameterError
 from stripe_meter.emulator.expand import present
+from stripe_meter.emulator.fidelity import Fidelity
 from stripe_meter.emulator.idempotency import KEPT_SECONDS_V2, Idempotency
 from stripe_meter.emulator.resources import (
     checkout_sessions,
+    credit_balances,
+    credit_grants,
     customers,
     events,
+    features,
     invoices,
     meter_events,
     meters,
     payment_methods,
     prices,
     products,
+    refunds,
     subscription_items,
     subscriptions,
     v2_meter_events,
@@ -36,14 +41,18 @@ from stripe_meter.emulator.routing import Operation, Router
 
 RESOURCES: Final = (
     checkout_sessions,
+    credit_balances,
+    credit_grants,
     customers,
     events,
+    features,
     invoices,
     meter_events,
     meters,
     payment_methods,
     prices,
     products,
+    refunds,
     subscription_items,
     subscriptions,
     v2_meter_events,
@@ -91,13 +100,15 @@ class Reply:
 class Api:
     """The API of one emulated account."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, *, check_responses: bool = True) -> None:
         self.account = account
         self.keys = Keys()
         self._idempotency = Idempotency()
         self._idempotency_v2 = Idempotency(KEPT_SECONDS_V2)
         self.operations = [operation for module in RESOURCES for operation in module.OPERATIONS]
         self._router = Router(self.operations)
+        self.fidelity = Fidelity(self.operations, check_responses=check_responses)
+        account.watch_event = self.fidelity.event
         self._by_session = {operation.path for operation in self.operations if operation.opened_by == "session"}
 
     def serve(self, call: Call) -> Reply:
@@ -183,18 +194,29 @@ class Api:
         self.keys_of(call).keep(key, reply.status, reply.body)
         return reply
 
-    def _run(self, operation: Operation, call: Call, ids: tuple[str, ...]) -> JSON:
+    def _read(self, operation: Operation, call: Call) -> JSON:
+        """Typed parameters that the operation takes; raises ParameterError for all others."""
         read = contract_json.read if call.v2 and call.method == "POST" else contract.read
-        params = read(contract.params_class(operation.params), call.parameters())
-        operation.check_supported(params)
         try:
-            return present(self.account, operation.handler(self.account, params, *ids), params.get("expand", ()))
+            params = read(contract.params_class(operation.params), call.parameters())
+        finally:
+            self.fidelity.request(operation)
+        operation.check_supported(params)
+        return params
+
+    def _run(self, operation: Operation, call: Call, ids: tuple[str, ...]) -> JSON:
+        params = self._read(operation, call)
+        try:
+            answer = present(self.account, operation.handler(self.account, params, *ids), params.get("expand", ()))
+            self.fidelity.accepted(operation, params)
+            self.fidelity.response(operation, answer)
         except ApiError:
             raise
         except Exception as error:
             LOG.exception("the emulator failed on %s %s", call.method, call.path)
             message = f"The emulator itself failed: {type(error).__name__}."
             raise ApiError(500, message, type="api_error") from error
+        return answer
 
 
 def _fingerprint(call: Call) -> str:

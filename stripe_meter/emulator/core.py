@@ -18,6 +18,7 @@ from stripe_meter.emulator.api import Api
 from stripe_meter.emulator.app import build_app
 from stripe_meter.emulator.clock import Clock
 from stripe_meter.emulator.faults import Faults
+from stripe_meter.emulator.fidelity import Violation
 from stripe_meter.emulator.ids import Ids
 from stripe_meter.emulator.requestlog import RequestLog, RequestRecord
 from stripe_meter.emulator.traffic import Traffic
@@ -34,7 +35,8 @@ class Emulator:
     draft. `deterministic`: counted ids such as `cus_demo_1`, with `id_prefix` in the middle. `http_log`: file that
     receives one JSON line per API request. `search_lag`: seconds until search finds a change. `stream`: Stripe offers
     the meter event stream in live mode only; `refused` answers as its sandbox would. `shared_identifiers`: whether an
-    identifier used in v1 is a repeat in v2 and on the stream too, which Stripe does not promise.
+    identifier used in v1 is a repeat in v2 and on the stream too, which Stripe does not promise. `check_responses`:
+    hold every answer against the SDK's types, and against the file that `STRIPE_OPENAPI_SPEC` names, if any.
     """
 
     def __init__(
@@ -53,11 +55,12 @@ class Emulator:
         rate_limit: int | None = None,
         stream: Literal["allowed", "refused"] = "allowed",
         shared_identifiers: bool = False,
+        check_responses: bool = True,
     ) -> None:
         switches = Switches(lag, search_lag, grace, duplicate_identifier, unknown_meter, remote_webhooks, rate_limit)
         switches.stream, switches.shared_identifiers = stream, shared_identifiers
         self.account = Account(merchant, switches, Ids(deterministic=deterministic, prefix=id_prefix))
-        self.api = Api(self.account)
+        self.api = Api(self.account, check_responses=check_responses)
         self.faults = Faults()
         self.log = RequestLog(http_log)
         self.courier = Courier(self.account)
@@ -79,6 +82,17 @@ class Emulator:
         """The API requests so far, oldest first; the last 100,000 are kept."""
         with self.account.lock:
             return list(self.log.records)
+
+    @property
+    def violations(self) -> list[Violation]:
+        """Where the emulator broke Stripe's contract; anything in here is a bug of the emulator."""
+        with self.account.lock:
+            return list(self.api.fidelity.violations)
+
+    def fidelity(self) -> dict[str, dict[str, int]]:
+        """Per operation: requests and responses checked, and violations."""
+        with self.account.lock:
+            return self.api.fidelity.report()
 
     def revoke(self, key: str) -> None:
         """Answer 401 to this key from now on."""

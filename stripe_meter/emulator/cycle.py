@@ -7,7 +7,7 @@ settled. A card that refuses makes the subscription `incomplete` or `past_due`, 
 from decimal import Decimal
 from typing import Any, Final
 
-from stripe_meter.emulator import invoicing
+from stripe_meter.emulator import entitlements, invoicing
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.billing import period_around, price_quantity, prorated
 from stripe_meter.emulator.errors import JSON, ApiError
@@ -71,6 +71,7 @@ def start(account: Account, subscription: JSON, behavior: str) -> None:
             if behavior != "default_incomplete":
                 collect(account, invoice)
     emit(account, "customer.subscription.created", subscription)
+    entitlements.refresh(account, subscription)
     if subscription["status"] == "incomplete":
         account.clock.schedule(account.now() + INCOMPLETE_SECONDS, lambda: expire_incomplete(account, subscription))
     schedule(account, subscription)
@@ -109,6 +110,7 @@ def roll(account: Account, subscription: JSON, at: int) -> None:
         end(account, subscription, "canceled")
     else:
         emit(account, "customer.subscription.updated", subscription)
+        entitlements.refresh(account, subscription, renew=True)
         schedule(account, subscription)
 
 
@@ -159,6 +161,7 @@ def update(account: Account, subscription: JSON, **fields: Any) -> None:
     subscription.update(fields)
     if previous:
         emit(account, "customer.subscription.updated", subscription, previous)
+        entitlements.refresh(account, subscription)
 
 
 def end(account: Account, subscription: JSON, status: str) -> None:
@@ -167,6 +170,7 @@ def end(account: Account, subscription: JSON, status: str) -> None:
     subscription.update(status=status, ended_at=now, canceled_at=subscription["canceled_at"] or now)
     subscription["cancellation_details"]["reason"] = "cancellation_requested"
     emit(account, "customer.subscription.deleted", subscription)
+    entitlements.refresh(account, subscription)
 
 
 def cancel(account: Account, subscription: JSON, invoice_now: bool, prorate: bool) -> None:

@@ -47,6 +47,7 @@ class Journal:
 def emit(account: Account, type: str, row: JSON, previous: JSON | None = None) -> JSON:
     """Record an event of `type` about `row`; `previous` holds the old values of changed fields."""
     data: JSON = {"object": copy.deepcopy(view(account, row))}
+    account.watch_event(type, data["object"])
     if previous is not None:
         data["previous_attributes"] = copy.deepcopy(previous)
     endpoints = [end for end in account.store.all("webhook_endpoint") if _wants(end, type)]

@@ -35,6 +35,11 @@ LINKS: Final = {
     ("setup_intent", "customer"): "customer",
     ("setup_intent", "payment_method"): "payment_method",
     ("payment_method", "customer"): "customer",
+    ("billing.credit_grant", "customer"): "customer",
+    ("billing.credit_balance_transaction", "credit_grant"): "billing.credit_grant",
+    ("entitlements.active_entitlement", "feature"): "entitlements.feature",
+    ("refund", "customer"): "customer",
+    ("refund", "payment_intent"): "payment_intent",
     ("customer_balance_transaction", "customer"): "customer",
     ("customer_balance_transaction", "invoice"): "invoice",
 }

@@ -6,15 +6,17 @@ work in the background record the failure on the subscription instead.
 """
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
-from stripe_meter.emulator import billing
+from stripe_meter.emulator import billing, credits
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.cards import charge
 from stripe_meter.emulator.errors import JSON, ApiError, invalid
 from stripe_meter.emulator.events import emit
 from stripe_meter.emulator.invoice_form import invoice_form, line_form
 from stripe_meter.emulator.usage import aggregate
+
+DEFAULT_CURRENCY: Final = "usd"
 
 
 def usage_line(item: JSON, start: int, end: int) -> JSON:
@@ -46,6 +48,7 @@ def draft(account: Account, subscription: JSON, reason: str, specs: list[JSON], 
     invoice["automatically_finalizes_at"] = finalizes_at
     account.store.add(invoice)
     account.invoice_specs[invoice["id"]] = specs
+    refresh(account, invoice)
     subscription["latest_invoice"] = invoice["id"]
     emit(account, "invoice.created", invoice)
     return invoice
@@ -62,7 +65,7 @@ def preview(account: Account, subscription: JSON, reason: str, specs: list[JSON]
 def refresh(account: Account, invoice: JSON) -> None:
     """Price the lines of a draft again, with the usage known by now."""
     subscription = account.store.get("subscription", subscription_of(invoice))
-    _fill(account, invoice, account.invoice_specs[invoice["id"]], subscription)
+    account.credit_uses[invoice["id"]] = _fill(account, invoice, account.invoice_specs[invoice["id"]], subscription)
 
 
 def subscription_of(invoice: JSON) -> str:
@@ -71,25 +74,31 @@ def subscription_of(invoice: JSON) -> str:
     return parent["subscription_details"]["subscription"] if parent else ""
 
 
-def _fill(account: Account, invoice: JSON, specs: list[JSON], subscription: JSON) -> None:
+def _fill(account: Account, invoice: JSON, specs: list[JSON], subscription: JSON) -> list[tuple[str, str, int]]:
+    """Lines, period and amounts from the specifications; returns which grants would pay for what."""
     lines: list[JSON] = []
+    metered: list[tuple[JSON, str]] = []
     for spec in specs:
         price = account.store.get("price", spec["item"]["price"])
         for part in _parts(account, spec, price, subscription):
             id = f"il_{invoice['id'].partition('_')[2]}_{len(lines) + 1}"
             lines.append(line_form(account, invoice, spec, price, part, id))
+            metered += [(lines[-1], price["id"])] if spec["usage"] else []
     invoice["lines"]["data"] = lines
-    set_amounts(account, invoice)
     closed = [spec for spec in specs if spec["usage"]] or specs
     if closed:
         invoice["period_start"] = min(spec["start"] for spec in closed)
         invoice["period_end"] = max(spec["end"] for spec in closed)
+    uses = credits.allocate(account, invoice, metered)
+    set_amounts(account, invoice, credits.show(invoice, uses, {}))
+    return uses
 
 
-def set_amounts(account: Account, invoice: JSON) -> None:
-    """Totals of the lines, and what would be due after the customer's balance."""
-    total = sum(line["amount"] for line in invoice["lines"]["data"])
-    invoice.update(subtotal=total, subtotal_excluding_tax=total, total=total, total_excluding_tax=total)
+def set_amounts(account: Account, invoice: JSON, credited: int) -> None:
+    """Totals of the lines less billing credits, and what would be due after the customer's balance."""
+    subtotal = sum(line["amount"] for line in invoice["lines"]["data"])
+    total = subtotal - credited
+    invoice.update(subtotal=subtotal, subtotal_excluding_tax=subtotal, total=total, total_excluding_tax=total)
     balance = account.store.get("customer", invoice["customer"])["balance"]
     invoice["starting_balance"] = balance
     due = max(0, total + balance)
@@ -116,6 +125,7 @@ def finalize(account: Account, invoice: JSON) -> None:
         refresh(account, invoice)
     now = account.now()
     account.invoice_specs.pop(invoice["id"], None)
+    credits.settle(account, invoice)
     invoice.update(status="open", number=_number(account), effective_at=now, auto_advance=True)
     invoice.update(automatically_finalizes_at=None, hosted_invoice_url=f"{account.base_url}/i/{invoice['id']}")
     invoice["status_transitions"]["finalized_at"] = now
@@ -155,11 +165,22 @@ def _apply_balance(account: Account, invoice: JSON) -> None:
     invoice["ending_balance"] = customer["balance"]
 
 
+def _unapply_balance(account: Account, invoice: JSON) -> None:
+    """A voided invoice gives back what it took from the balance."""
+    customer = account.store.get("customer", invoice["customer"])
+    rows = [row for row in account.store.all("customer_balance_transaction") if row["invoice"] == invoice["id"]]
+    taken = sum(row["amount"] for row in rows if row["type"] == "applied_to_invoice")
+    if taken and not customer.get("deleted"):
+        change_balance(account, customer, -taken, "unapplied_from_invoice", invoice)
+
+
 def change_balance(
     account: Account, customer: JSON, amount: int, type: str, invoice: JSON | None = None, more: JSON | None = None
 ) -> JSON:
     """Write one balance transaction and move the balance; negative amounts are credit for the customer."""
     customer["balance"] += amount
+    if customer["currency"] is None:
+        customer["currency"] = invoice["currency"] if invoice else DEFAULT_CURRENCY
     row: JSON = {
         "id": account.ids.new("cbtxn"),
         "object": "customer_balance_transaction",
@@ -208,4 +229,6 @@ def void(account: Account, invoice: JSON) -> None:
         raise invalid(f"You can only pass in open invoices. This invoice isn't open: it is {invoice['status']}.")
     invoice.update(status="void", next_payment_attempt=None)
     invoice["status_transitions"]["voided_at"] = account.now()
+    credits.give_back(account, invoice)
+    _unapply_balance(account, invoice)
     emit(account, "invoice.voided", invoice)

@@ -4,7 +4,7 @@ Owns: adding, changing and removing an item, and the invoice lines that follow f
 parameters. With `proration_behavior=none` a removed metered item gives its unbilled usage away, as on Stripe.
 """
 
-from stripe_meter.emulator import cycle, invoicing
+from stripe_meter.emulator import cycle, entitlements, invoicing
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.errors import JSON
 from stripe_meter.emulator.metadata import merged
@@ -16,6 +16,7 @@ def add(account: Account, subscription: JSON, fields: JSON, behavior: str) -> JS
     item = new_item(account, subscription, fields)
     _bill(account, subscription, cycle.remaining_specs(account, [item], account.now()), behavior)
     cycle.schedule(account, subscription)
+    entitlements.refresh(account, subscription)
     return item
 
 
@@ -23,6 +24,7 @@ def remove(account: Account, subscription: JSON, item: JSON, behavior: str) -> N
     """Take an item away; its usage so far is billed and unused fees are credited unless prorations are off."""
     specs = _closing(account, item)
     account.store.remove("subscription_item", item["id"])
+    entitlements.refresh(account, subscription)
     _bill(account, subscription, specs, behavior)
 
 
@@ -42,6 +44,7 @@ def change(account: Account, subscription: JSON, item: JSON, fields: JSON, behav
     account.billed_from[item["id"]] = now
     item["current_period_start"], item["current_period_end"] = cycle.period_of(account, subscription, price, now)
     cycle.schedule(account, subscription)
+    entitlements.refresh(account, subscription)
     _bill(account, subscription, specs + cycle.remaining_specs(account, [item], now), behavior)
 
 

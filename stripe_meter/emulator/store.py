@@ -62,4 +62,9 @@ class Store:
 
 def _spoken(kind: str) -> str:
     """The word Stripe uses for a kind in its error messages."""
-    return {"billing.meter": "meter", "payment_method": "PaymentMethod"}.get(kind, kind)
+    return {
+        "billing.meter": "meter",
+        "billing.credit_grant": "credit grant",
+        "entitlements.feature": "feature",
+        "payment_method": "PaymentMethod",
+    }.get(kind, kind)

@@ -16,9 +16,15 @@ from typing import Final
 from stripe_meter.domain.account import Account
 from stripe_meter.errors import StripeUnavailable
 
-#: Seconds. Stripe rations reads: 10,000 a month for the whole account.
+#: Seconds. Stripe rations reads: 10,000 a month for the whole account. A revoked key works as long as its snapshot.
 FRESH: Final = 3600.0
+#: Busy customers are read again this long before, beside their calls, so that none of them waits.
+AHEAD: Final = 300.0
+#: While Stripe is unavailable, the last snapshot serves this long, and is tried to be renewed this often.
 STALE: Final = 24 * 3600.0
+AGAIN: Final = 60.0
+#: Somebody with an old snapshot does not wait longer than this for a newer one.
+PATIENCE: Final = 1.0
 #: About 1 kB each.
 MOST: Final = 100_000
 
@@ -41,12 +47,16 @@ class AccountCache:
     def put(self, account: Account) -> Account:
         """Take in what was just read or learned; it is fresh from now."""
         now = self.monotonic()
-        stamped = replace(account, fresh_until=now + FRESH, stale_until=now + STALE, offers={})
+        return self._keep(
+            replace(account, renew_at=now + FRESH - AHEAD, fresh_until=now + FRESH, stale_until=now + STALE, offers={})
+        )
+
+    def _keep(self, stamped: Account) -> Account:
         # Re-inserting moves it to the end, so the front is what was not read for longest.
-        self._accounts.pop(account.customer, None)
+        self._accounts.pop(stamped.customer, None)
         while len(self._accounts) >= MOST:
             self._accounts.pop(next(iter(self._accounts)))
-        self._accounts[account.customer] = stamped
+        self._accounts[stamped.customer] = stamped
         return stamped
 
     async def load(self, customer: str) -> Account:
@@ -59,12 +69,14 @@ class AccountCache:
         now = self.monotonic()
         if known is not None and now < known.fresh_until:
             return known
-        try:
+        if known is None or now >= known.stale_until:
             return await self.refresh(customer)
-        except StripeUnavailable:
-            if known is not None and now < known.stale_until:
-                return known
-            raise
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self.refresh(customer)
+        except (StripeUnavailable, TimeoutError):
+            # Whoever comes next must not wait for the same time-out.
+            return self._keep(replace(known, renew_at=now + AGAIN, fresh_until=now + AGAIN, offers={}))
 
     async def refresh(self, customer: str) -> Account:
         """Read now; callers that come meanwhile share the answer."""

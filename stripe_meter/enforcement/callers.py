@@ -8,6 +8,7 @@ Stripe is asked, so that guessing cannot drain the account's reads.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from stripe_meter.domain.account import Account
 from stripe_meter.domain.identity import ApiKey, Caller
 from stripe_meter.enforcement.accounts import AccountCache
-from stripe_meter.errors import StripeUnavailable
+from stripe_meter.errors import TooMany
 
 if TYPE_CHECKING:
     from stripe_meter.gateway.gateway import Gateway
@@ -59,7 +60,8 @@ class Callers:
         """Verify the caller, reading Stripe where needed; None when nobody stands behind the credential.
 
         Raises:
-            StripeUnavailable: Stripe cannot be asked, or this client asked too often.
+            StripeUnavailable: Stripe cannot be asked.
+            TooMany: This client showed too many keys that are nobody's.
         """
         if caller.principal is not None:
             customer = self._customers.get(caller.credential)
@@ -125,12 +127,11 @@ class _Guesses:
         self.turn = asyncio.Semaphore(_AT_ONCE)
 
     def check(self, now: float) -> None:
-        """Raise `StripeUnavailable` when it was too often to ask Stripe once more."""
+        """Raise `TooMany` when it was too often to ask Stripe once more."""
         if len(self.failed) == GUESSES_A_MINUTE and now - self.failed[0] < 60.0:
-            raise StripeUnavailable(
-                "too many unknown API keys from this client",
-                ambiguous=False,
-                retry_after=round(60.0 - (now - self.failed[0]), 1),
+            raise TooMany(
+                "Too many API keys that are nobody's came from your address.",
+                retry_after=math.ceil(60.0 - (now - self.failed[0])),
             )
 
 

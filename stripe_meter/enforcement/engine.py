@@ -16,6 +16,7 @@ from stripe_meter.domain import refusals
 from stripe_meter.domain.account import Account, Subscription
 from stripe_meter.domain.identity import Caller
 from stripe_meter.domain.plans import PayAsYouGo
+from stripe_meter.domain.rates import Rate
 from stripe_meter.domain.refusals import Refusal
 from stripe_meter.domain.tools import Tool
 from stripe_meter.enforcement.accounts import AccountCache
@@ -27,7 +28,7 @@ from stripe_meter.enforcement.flusher.thread import STDIO_DEADLINE, StripeThread
 from stripe_meter.enforcement.gate import Admission, Offer, offer, served_item
 from stripe_meter.enforcement.purchases import Completion, Purchases
 from stripe_meter.enforcement.shelf import Shelf
-from stripe_meter.errors import ConfigurationError, StripeMeterError, StripeUnavailable
+from stripe_meter.errors import ConfigurationError, StripeMeterError, StripeUnavailable, TooMany
 
 if TYPE_CHECKING:
     from stripe_meter.gateway.catalogue import Listing
@@ -58,11 +59,12 @@ class Engine:
         #: Create catalogue objects in live mode too; only `stripe-meter apply` says so.
         self.provision = False
         self._free_for_all = False
+        self._is_local = False
         self.thread = StripeThread(self._open)
         self._accounts = AccountCache(self._read)
         self._callers = Callers(self._accounts)
-        self._purchases = Purchases(self._accounts.monotonic)
         self._shelf = Shelf(self.plans)
+        self._purchases = Purchases(self._shelf, self._accounts.monotonic)
         self._gateway: Gateway | None = None
         self._refreshing: set[str] = set()
         endings.watch(self.thread)
@@ -98,6 +100,11 @@ class Engine:
     def tools(self) -> list[Tool]:
         return self._shelf.tools
 
+    def rates(self, tool: Tool) -> tuple[Rate, ...]:
+        """What `tool` costs a new caller: Stripe's prices where they are known, else the code's."""
+        listing = self._shelf.get(tool)
+        return tool.rates if listing is None else listing.rates
+
     def register(self, tool: Tool) -> None:
         """Make `tool` part of what is sold. Raises `ConfigurationError` when no plan can charge for it."""
         self._shelf.add(tool)
@@ -113,8 +120,8 @@ class Engine:
         if offered is None:
             return None
         now = self._accounts.monotonic()
-        if now >= account.fresh_until:
-            if now >= account.stale_until:
+        if now >= account.renew_at:
+            if now >= account.fresh_until:
                 return None
             self._refresh_beside(account.customer)
         thread = self.thread
@@ -124,18 +131,18 @@ class Engine:
         return Admission(tool, offered, thread, offered.period_end if now < offered.period_ends else 0)
 
     async def admit(self, tool: Tool, caller: Caller) -> Admission | Refusal:
-        """Admit or refuse, asking Stripe where needed; answers within twice the timeout of the settings."""
+        """Admit or refuse, asking Stripe where needed; answers within the timeout of the settings."""
         try:
-            patience = self._patience(tool, caller)
-            return await self.thread.call(lambda gateway: self._decide(gateway, tool, caller), patience)
+            self._look_at(caller)
+            return await self.thread.call(lambda gateway: self._decide(gateway, tool, caller), self.settings.timeout)
         except StripeMeterError as error:
             return self._doubt(tool, error)
 
     def admit_blocking(self, tool: Tool, caller: Caller) -> Admission | Refusal:
         """`admit` for a thread without a loop."""
         try:
-            patience = self._patience(tool, caller)
-            return self.thread.call_blocking(lambda gateway: self._decide(gateway, tool, caller), patience)
+            self._look_at(caller)
+            return self.thread.call_blocking(lambda gateway: self._decide(gateway, tool, caller), self.settings.timeout)
         except StripeMeterError as error:
             return self._doubt(tool, error)
 
@@ -176,7 +183,7 @@ class Engine:
                 await self._accounts.refresh(done.customer)
             return done
 
-        return await self.thread.call(work, 2 * self.settings.timeout)
+        return await self.thread.call(work, self.settings.timeout)
 
     def stats(self) -> FlusherStats:
         """Calls by fate: `accepted == delivered + pending + rejected`."""
@@ -222,13 +229,11 @@ class Engine:
             listing = self._shelf.need(tool)
         account = await self._account(gateway, caller)
         if account is None:
-            url = await self._stranger_link(gateway, caller)
-            refuse = refusals.key_refused if caller.api_key is not None else refusals.identity_required
-            return refuse(tool.name, tool.price, url)
+            return await self._unknown(gateway, tool, caller)
         subscription = account.subscription
         if subscription is None:
-            url = await self._purchases.link(gateway, account.customer, self._shelf.prices, await self._pages(caller))
-            return refusals.payment_required(tool.name, tool.price, url)
+            url = await self._purchases.link(gateway, account.customer, await self._pages(caller))
+            return refusals.payment_required(tool.name, self._shelf.quote(tool), url)
         if not subscription.is_solvent:
             return await self._insolvent(gateway, tool, subscription)
         if listing.meter not in subscription.items:
@@ -241,7 +246,7 @@ class Engine:
         if item is None or self.thread.exposure.blocks(account.customer):
             # Either more usage is waiting than may be lost, or the item is not on the subscription yet, and usage
             # without an item is never billed.
-            return refusals.billing_unavailable(tool.name, tool.price, _RETRY_SOON)
+            return refusals.billing_unavailable(tool.name, self._shelf.quote(tool), _RETRY_SOON)
         left = item.period_end - self.thread.clock.now()
         offered = offer(account.customer, tool, listing, item, left, self._accounts.monotonic())
         account.offers[tool.name] = offered
@@ -250,13 +255,13 @@ class Engine:
     async def _account(self, gateway: Gateway, caller: Caller) -> Account | None:
         account = await self._callers.cold(caller, gateway)
         if account is None:
-            if not caller.is_local or caller.is_known:
-                return None
-            customer = await self._purchases.adopted(gateway, caller.client)
+            customer = None if caller.is_known else await self._purchases.adopted(gateway, caller)
             return None if customer is None else self._adopt(caller, await self._accounts.load(customer))
         unpaid = account.subscription is None or not account.subscription.is_solvent
-        if unpaid and self._purchases.look(account.customer) is not None:
+        if unpaid and self._purchases.is_due(account.customer):
             account = self._callers.remember(caller, await self._accounts.refresh(account.customer))
+        if account.subscription is not None:
+            self._purchases.paid(account.customer)
         return account
 
     def _adopt(self, caller: Caller, account: Account) -> Account:
@@ -272,13 +277,17 @@ class Engine:
         if subscription.status != "active" and subscription.latest_invoice is not None:
             url = await gateway.accounts.invoice_url(subscription.latest_invoice)
             if url is not None:
-                return refusals.invoice_open(tool.name, tool.price, url)
+                return refusals.invoice_open(tool.name, self._shelf.quote(tool), url)
         why = f"is {subscription.status}" if subscription.status != "active" else "has no payment method"
-        return refusals.subscription_unusable(tool.name, tool.price, why)
+        return refusals.subscription_unusable(tool.name, self._shelf.quote(tool), why)
 
-    async def _stranger_link(self, gateway: Gateway, caller: Caller) -> str:
-        pages = await self._pages(caller)
-        return await self._purchases.link_for_stranger(gateway, caller.client, self._shelf.prices, pages)
+    async def _unknown(self, gateway: Gateway, tool: Tool, caller: Caller) -> Refusal:
+        url = await self._purchases.link_for_stranger(gateway, caller, await self._pages(caller))
+        if caller.api_key is not None:
+            refuse = refusals.key_refused
+        else:
+            refuse = refusals.identity_required_locally if caller.is_local else refusals.identity_required
+        return refuse(tool.name, self._shelf.quote(tool), url)
 
     async def _pages(self, caller: Caller) -> str:
         """Where the caller's browser finds our pages; never taken from what the caller says."""
@@ -307,15 +316,25 @@ class Engine:
 
         self.thread.beside(work)
 
-    def _patience(self, tool: Tool, caller: Caller) -> float:
-        if caller.is_local:
+    def _look_at(self, caller: Caller) -> None:
+        """What a cold call of a local caller tells about this process."""
+        if caller.is_local and not self._is_local:
+            self._is_local = True
             # An MCP client on stdio kills its server seconds after closing it.
             self.thread.deadline = STDIO_DEADLINE
-        return 2 * self.settings.timeout
+            if self.enabled and self.settings.mode != "emulator":
+                log.warning(
+                    "this server speaks stdio and holds your Stripe secret key: run it only where you would keep the "
+                    "key, never on a caller's machine; for callers elsewhere serve HTTP"
+                )
 
     def _doubt(self, tool: Tool, error: StripeMeterError) -> Refusal:
+        price = self._shelf.quote(tool)
+        if isinstance(error, TooMany):
+            return refusals.rate_limited(tool.name, price, str(error), error.retry_after)
         if isinstance(error, StripeUnavailable):
             log.warning("%s was refused: %s", tool.name, error)
-            return refusals.billing_unavailable(tool.name, tool.price, error.retry_after or _RETRY_SOON)
+            pause = self._gateway.connection.limiter.paused_for if self._gateway is not None else 0.0
+            return refusals.billing_unavailable(tool.name, price, max(error.retry_after or _RETRY_SOON, pause))
         log.error("%s was refused: %s", tool.name, error)
-        return refusals.billing_unavailable(tool.name, tool.price, _RETRY_LATER)
+        return refusals.billing_unavailable(tool.name, price, _RETRY_LATER)

@@ -125,5 +125,9 @@ def offer(customer: str, tool: Tool, listing: Listing, item: Item, seconds_left:
         now: The process's monotonic clock.
     """
     rate = tool.rate_in(item.currency)
-    unit_amount = item.unit_amount if item.unit_amount is not None else rate.unit_amount
+    unit_amount = item.unit_amount
+    if unit_amount is None and item.price == listing.price:
+        unit_amount = listing.unit_amounts.get(item.currency)
+    if unit_amount is None:
+        unit_amount = rate.unit_amount
     return Offer(customer, listing.event_name, rate, unit_amount, item.currency, item.period_end, now + seconds_left)

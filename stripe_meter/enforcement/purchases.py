@@ -1,19 +1,22 @@
 """Purchases under way: the Checkout link a refused caller gets, and noticing that it was paid without any webhook.
 
 Owns which links are out and when to look again. Lives in the Stripe thread's loop. A known customer's link is the same
-in every process; a caller nobody knows gets one of their own, which ends in an API key shown once.
+in every process; a caller nobody knows gets one of their own, which ends in an API key shown once. Links for strangers
+have a budget, for anybody can ask for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from stripe_meter.domain.identity import ApiKey
-from stripe_meter.errors import IdempotencyConflict, StripeRejected
+from stripe_meter.domain.identity import ApiKey, Caller
+from stripe_meter.errors import IdempotencyConflict, StripeRejected, TooMany
 
 if TYPE_CHECKING:
+    from stripe_meter.enforcement.shelf import Shelf
     from stripe_meter.gateway.checkout import Session
     from stripe_meter.gateway.gateway import Gateway
 
@@ -22,10 +25,14 @@ LOOK_AFTER: Final = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0)
 MOST_LOOKS: Final = 30
 #: A success link shows a key only this long after the session was made; idempotency keys live a day.
 CLAIM_FOR: Final = 23 * 3600
+#: New links for strangers that one process makes in a minute.
+STRANGERS_A_MINUTE: Final = 60
 
 _MOST: Final = 10_000
 #: A stranger's link is handed out again to the same client for this long.
 _REUSE: Final = 600.0
+#: Under this name stands the purchase of a process that serves one caller.
+_LOCAL: Final = "local"
 
 
 @dataclass(slots=True)
@@ -62,43 +69,61 @@ class Completion:
 class Purchases:
     """Links that are out, by who got them."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, shelf: Shelf, monotonic: Callable[[], float]) -> None:
+        self._shelf = shelf
         self._monotonic = monotonic
         self._open: dict[str, Purchase] = {}
+        self._made: deque[float] = deque(maxlen=STRANGERS_A_MINUTE)
 
-    async def link(self, gateway: Gateway, customer: str, prices: Sequence[str], pages: str) -> str:
+    async def link(self, gateway: Gateway, customer: str, pages: str) -> str:
         """The Checkout link of a known customer."""
         known = self._open.get(customer)
         if known is None or known.session.expires_at <= gateway.connection.clock.now():
-            known = self._remember(customer, await gateway.checkout.for_customer(customer, prices, pages))
+            session = await gateway.checkout.for_customer(customer, self._shelf.prices, self._shelf.currency, pages)
+            known = self._remember(customer, session)
         return str(known.session.url)
 
-    async def link_for_stranger(self, gateway: Gateway, client: str, prices: Sequence[str], pages: str) -> str:
-        """A Checkout link for a caller nobody knows, the same for a while for one client."""
-        name = f"client:{client}"
+    async def link_for_stranger(self, gateway: Gateway, caller: Caller, pages: str) -> str:
+        """A Checkout link for a caller nobody knows, the same for a while for one client.
+
+        Raises:
+            TooMany: Strangers asked for too many links.
+        """
+        name = _name(caller)
         known = self._open.get(name)
+        if known is not None and known.is_due(self._monotonic()):
+            known.looks += 1
+            session = await gateway.checkout.read(known.session.id)
+            known = known if session.status == "open" else None
         if known is None or self._monotonic() - known.since > _REUSE:
-            known = self._remember(name, await gateway.checkout.for_anybody(prices, pages))
+            self._count_stranger()
+            session = await gateway.checkout.for_anybody(self._shelf.prices, self._shelf.currency, pages)
+            known = self._remember(name, session)
         return str(known.session.url)
 
-    def look(self, name: str) -> Purchase | None:
-        """The purchase of a customer that it is time to look at; counts as a look."""
-        known = self._open.get(name)
+    def is_due(self, customer: str) -> bool:
+        """Whether it is time to look if a customer has paid; counts as a look."""
+        known = self._open.get(customer)
         if known is None or not known.is_due(self._monotonic()):
+            return False
+        known.looks += 1
+        return True
+
+    async def adopted(self, gateway: Gateway, caller: Caller) -> str | None:
+        """The customer a local caller became by paying, or None. Only for a process that serves one caller."""
+        known = self._open.get(_LOCAL)
+        if not caller.is_local or known is None or not known.is_due(self._monotonic()):
             return None
         known.looks += 1
-        return known
-
-    async def adopted(self, gateway: Gateway, client: str) -> str | None:
-        """The customer a local caller became by paying, or None. Only for a process that serves one caller."""
-        known = self.look(f"client:{client}")
-        if known is None:
-            return None
         session = await gateway.checkout.read(known.session.id)
         if session.status != "complete":
             return None
-        self._open.pop(f"client:{client}", None)
+        self._open.pop(_LOCAL, None)
         return session.customer
+
+    def paid(self, customer: str) -> None:
+        """This customer's purchase is over; another one would need another link."""
+        self._open.pop(customer, None)
 
     async def complete(self, gateway: Gateway, session_id: str, claim: str | None) -> Completion:
         """The payer is back: find out who they are, and make their API key if they came without identity."""
@@ -120,6 +145,12 @@ class Purchases:
             return Completion(session.customer, already_shown=True)
         return Completion(session.customer, key)
 
+    def _count_stranger(self) -> None:
+        now = self._monotonic()
+        if len(self._made) == STRANGERS_A_MINUTE and now - self._made[0] < 60.0:
+            raise TooMany("Too many people are asking for a payment link at once.", retry_after=10.0)
+        self._made.append(now)
+
     def _remember(self, name: str, session: Session) -> Purchase:
         while len(self._open) >= _MOST:
             self._open.pop(next(iter(self._open)))
@@ -129,5 +160,9 @@ class Purchases:
     def _forget(self, session: Session) -> None:
         for name in [name for name, purchase in self._open.items() if purchase.session.id == session.id]:
             # A local caller still has to be recognised by this session, at their next call.
-            if name != "client:local":
+            if name != _LOCAL:
                 del self._open[name]
+
+
+def _name(caller: Caller) -> str:
+    return _LOCAL if caller.is_local else f"client:{caller.client}"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stripe_meter.domain.plans import PayAsYouGo
+from stripe_meter.domain.rates import common_currencies
 from stripe_meter.domain.tools import Tool
 from stripe_meter.errors import ConfigurationError
 
@@ -56,7 +57,24 @@ class Shelf:
             )
         for plan in self._plans:
             plan.check(tool)
+        priced = [other for other in self._tools.values() if not other.is_free]
+        if not tool.is_free and priced and not common_currencies([other.rates for other in (*priced, tool)]):
+            raise ConfigurationError(
+                f"one subscription is paid in one currency, but tool {tool.name!r} costs {tool.price} and "
+                f"{priced[0].name!r} costs {priced[0].price}; name a common one, for example "
+                f'price=("$0.05", "€0.05")'
+            )
         self._tools[tool.name] = tool
+
+    @property
+    def currency(self) -> str:
+        """The currency that everything on sale can be paid in; the first one the author named."""
+        return common_currencies([tool.rates for tool in self._tools.values() if not tool.is_free])[0]
+
+    def quote(self, tool: Tool) -> str:
+        """What `tool` costs, for people: Stripe's price where it is known, else the code's."""
+        listing = self._listings.get(tool.name)
+        return tool.price if listing is None else " or ".join(str(rate) for rate in listing.rates)
 
     def get(self, tool: Tool) -> Listing | None:
         return self._listings.get(tool.name)

@@ -76,7 +76,7 @@ class Accounts:
         return Subscription(
             found.id,
             found.status,
-            items={item.meter: item for item in map(_item, items) if item is not None},
+            items={item.meter: item for row in items if (item := _item(row, found.currency)) is not None},
             has_payment_method=method is not None,
             latest_invoice=_id(found.latest_invoice),
         )
@@ -96,17 +96,18 @@ class Accounts:
         return found.hosted_invoice_url
 
 
-def _item(item: stripe.SubscriptionItem) -> Item | None:
+def _item(item: stripe.SubscriptionItem, currency: str) -> Item | None:
     price = item.price
     if price.recurring is None or price.recurring.meter is None:
         return None
-    amount = price.unit_amount_decimal
+    # The price shows its own currency; what it costs in the subscription's is an option that lies too deep to expand.
+    amount = price.unit_amount_decimal if price.currency == currency else None
     return Item(
         item.id,
         price.id,
         price.recurring.meter,
         Decimal(amount) if amount is not None else None,
-        price.currency,
+        currency,
         item.created,
         item.current_period_end,
     )

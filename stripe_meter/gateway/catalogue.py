@@ -9,6 +9,7 @@ Metered prices: https://docs.stripe.com/api/prices/create · Meters: https://doc
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -44,6 +45,14 @@ class Listing:
     meter: str
     price: str
     unit_amounts: Mapping[str, Decimal]
+
+    @property
+    def rates(self) -> tuple[Rate, ...]:
+        """The tool's rates at the prices that Stripe charges."""
+        return tuple(
+            rate.at(self.unit_amounts[str(rate.currency)]) if str(rate.currency) in self.unit_amounts else rate
+            for rate in self.tool.rates
+        )
 
     @property
     def differences(self) -> list[str]:
@@ -95,7 +104,9 @@ class Catalogue:
         return listed.data
 
     async def _product(self, tool: Tool) -> str:
-        chosen = f"stripe_meter_{self._namespace}_{tool.name}".replace(".", "_")
+        # Readable, and through the digest different for every namespace and tool, whatever characters they share.
+        digest = hashlib.sha256(self.lookup_key(tool).encode()).hexdigest()[:8]
+        chosen = f"stripe_meter_{self._namespace}_{tool.name}_{digest}".replace(".", "_")
         try:
             product = await self._connection.write(
                 lambda client, options: client.v1.products.create_async(
@@ -153,7 +164,7 @@ class Catalogue:
         first, *others = tool.money_rates
         params: dict[str, Any] = {
             "currency": first.currency,
-            "unit_amount_decimal": first.unit_amount,
+            "unit_amount_decimal": f"{first.unit_amount:f}",
             "product": product,
             "nickname": tool.price[:200],
             "lookup_key": self.lookup_key(tool),
@@ -164,7 +175,7 @@ class Catalogue:
         }
         if others:
             params["currency_options"] = {
-                str(rate.currency): {"unit_amount_decimal": rate.unit_amount, "tax_behavior": "exclusive"}
+                str(rate.currency): {"unit_amount_decimal": f"{rate.unit_amount:f}", "tax_behavior": "exclusive"}
                 for rate in others
             }
             params["expand"] = ["currency_options"]

@@ -62,36 +62,37 @@ class Checkout:
         self._connection = connection
         self._namespace = namespace
 
-    async def for_customer(self, customer: str, prices: Sequence[str], pages: str) -> Session:
+    async def for_customer(self, customer: str, prices: Sequence[str], currency: str, pages: str) -> Session:
         """The open session of a known customer, the same in every process for about half a day.
 
         Args:
             customer: `cus_…`.
             prices: Stripe price ids, metered; at most 20.
+            currency: Lower-case ISO code; every price has it.
             pages: Base URL of our success and cancel pages.
         """
         bucket = int(self._connection.clock.now()) // _SLOT
         params = {
-            **self._params(prices, pages, f"{pages}/success?session_id={{CHECKOUT_SESSION_ID}}"),
+            **self._params(prices, currency, pages, f"{pages}/success?session_id={{CHECKOUT_SESSION_ID}}"),
             "customer": customer,
             # The same in every process, and always between 12 and 24 hours ahead, which is what Stripe allows.
             "expires_at": (bucket + 2) * _SLOT - 60,
         }
         digest = _hash(json.dumps(params, sort_keys=True))[:16]
         for attempt in range(_TRIES):
-            session, replayed = await self._create(params, f"checkout:{customer}:{digest}:{attempt}")
+            session, replayed = await self._create(params, f"checkout:{customer}:{digest}:{attempt}", Priority.PURCHASE)
             # A replay shows the session as it was born; only then is it worth a read whether it is still open.
             if not replayed or (session := await self.read(session.id)).status == "open":
                 break
         return session
 
-    async def for_anybody(self, prices: Sequence[str], pages: str) -> Session:
+    async def for_anybody(self, prices: Sequence[str], currency: str, pages: str) -> Session:
         """A session of its own for a caller nobody knows: it makes the customer, and ends in an API key."""
         claim = secrets.token_urlsafe(24)
         success = f"{pages}/success?session_id={{CHECKOUT_SESSION_ID}}&claim={claim}"
-        params = self._params(prices, pages, success)
+        params = self._params(prices, currency, pages, success)
         params["metadata"] = {**params["metadata"], METADATA_CLAIM: _hash(claim)}
-        session, _ = await self._create(params, None)
+        session, _ = await self._create(params, None, Priority.STRANGER)
         return session
 
     async def read(self, session: str) -> Session:
@@ -101,22 +102,23 @@ class Checkout:
         )
         return _session(found)
 
-    async def _create(self, params: dict[str, Any], key: str | None) -> tuple[Session, bool]:
+    async def _create(self, params: dict[str, Any], key: str | None, priority: Priority) -> tuple[Session, bool]:
         made = await self._connection.write(
             lambda client, options: client.v1.checkout.sessions.create_async(
                 params,
                 options,
             ),
             key=key,
-            priority=Priority.PURCHASE,
+            priority=priority,
         )
         response = made.last_response
         return _session(made), response is not None and response.headers.get("Idempotent-Replayed") == "true"
 
-    def _params(self, prices: Sequence[str], pages: str, success_url: str) -> dict[str, Any]:
+    def _params(self, prices: Sequence[str], currency: str, pages: str, success_url: str) -> dict[str, Any]:
         marks = {"stripe_meter": self._namespace}
         return {
             "mode": "subscription",
+            "currency": currency,
             "line_items": [{"price": price} for price in prices],
             "success_url": success_url,
             "cancel_url": f"{pages}/cancel",

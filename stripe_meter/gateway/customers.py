@@ -9,7 +9,9 @@ https://docs.stripe.com/search#data-freshness · https://docs.stripe.com/api/ide
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain.identity import METADATA_KEY, METADATA_PRINCIPAL, MOST_KEYS, ApiKey, Principal
 from stripe_meter.errors import ConfigurationError
@@ -17,6 +19,14 @@ from stripe_meter.gateway.connection import Connection, plain
 
 if TYPE_CHECKING:
     import stripe
+
+
+#: How often a create that replays a deleted customer is tried under another key.
+_TRIES: Final = 5
+
+
+def _retrieve(client: stripe.StripeClient, customer: str) -> Awaitable[stripe.Customer]:
+    return client.v1.customers.retrieve_async(customer, {"expand": ["subscriptions"]})
 
 
 class Customers:
@@ -36,6 +46,21 @@ class Customers:
         )
         if found.data:
             return min(found.data, key=lambda customer: customer.created)
+        for attempt in range(_TRIES):
+            made = await self._create(principal, attempt)
+            response = made.last_response
+            if response is None or response.headers.get("Idempotent-Replayed") != "true":
+                break
+            # A replay shows the customer as it was born; since then the seller may have deleted it.
+            made = await self._connection.read(
+                partial(_retrieve, customer=made.id),
+            )
+            if not getattr(made, "deleted", False):
+                break
+        return made
+
+    async def _create(self, principal: Principal, attempt: int) -> stripe.Customer:
+        key = f"customer:{self._namespace}:{principal.digest}"
         return await self._connection.write(
             lambda client, options: client.v1.customers.create_async(
                 {
@@ -45,7 +70,7 @@ class Customers:
                 },
                 options,
             ),
-            key=f"customer:{self._namespace}:{principal.digest}",
+            key=f"{key}:{attempt}" if attempt else key,
         )
 
     async def issue_key(self, customer: str, *, once: str | None = None, created: int = 0) -> ApiKey:
@@ -77,6 +102,8 @@ class Customers:
     async def keys(self, customer: str) -> dict[str, int]:
         """Live API keys of `customer`: public id → when it was made (Unix seconds)."""
         found = await self._connection.read(lambda client: client.v1.customers.retrieve_async(customer))
+        if getattr(found, "deleted", False):
+            raise ConfigurationError(f"{customer} was deleted in this Stripe account; name a customer that exists")
         metadata = plain(found.metadata)
         return {
             name.removeprefix(METADATA_KEY): int(value.partition(" ")[2] or 0)

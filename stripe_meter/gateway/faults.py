@@ -14,6 +14,7 @@ from typing import Final
 
 import aiohttp
 import stripe
+from stripe import oauth_error
 
 from stripe_meter.errors import (
     IdempotencyConflict,
@@ -103,6 +104,8 @@ MEANING: Final[dict[type[stripe.StripeError], Callable[[stripe.StripeError], Str
     stripe.StripeErrorWithParamCode: _rejected,
     stripe.SignatureVerificationError: _rejected,
     stripe.TemporarySessionExpiredError: _session_expired,
+    # OAuth is for platforms; nothing here does it.
+    **{cls: _rejected for cls in (oauth_error.OAuthError, *oauth_error.OAuthError.__subclasses__())},
     # The rest belong to v2 resources that nothing here calls; they are refusals like any other.
     **{
         getattr(stripe, name): _rejected

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import time
 from enum import IntEnum
 from typing import Final
 
@@ -28,6 +29,7 @@ class Priority(IntEnum):
     ACCOUNT = 2
     METER_EVENT = 3
     CATALOGUE = 4
+    STRANGER = 5
 
 
 class RateLimiter:
@@ -52,6 +54,11 @@ class RateLimiter:
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._serve())
         await turn
+
+    @property
+    def paused_for(self) -> float:
+        """Seconds until anything may be sent again; callable from any thread."""
+        return max(0.0, self._paused_until - time.monotonic())
 
     def slow_down(self, seconds: float) -> None:
         """Stripe said that we are too fast: nothing for `seconds`, and a lower rate for a while after."""

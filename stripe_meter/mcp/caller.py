@@ -26,7 +26,7 @@ _FORWARDED: Final = frozenset(
     {b"forwarded", b"via", b"x-real-ip"}
     | {b"x-forwarded-" + name for name in (b"for", b"host", b"proto", b"port", b"server", b"prefix", b"by")}
 )
-_ANONYMOUS_LOCAL: Final = Caller(b"local")
+_ANONYMOUS_LOCAL: Final = Caller(b"local", is_local=True)
 
 _callers: dict[tuple[object, ...], Caller] = {}
 
@@ -53,7 +53,7 @@ def _local() -> Caller:
     key = os.environ.get(LOCAL_KEY)
     if not key:
         return _ANONYMOUS_LOCAL
-    return _callers.get((key,)) or _remember((key,), Caller(_key_credential(key), api_key=key))
+    return _callers.get((key,)) or _remember((key,), Caller(_key_credential(key), api_key=key, is_local=True))
 
 
 def _from_http(scope: Mapping[str, Any]) -> Caller:

@@ -7,8 +7,8 @@ no public way to the handlers, so the low-level half is looked for by its privat
 with the link remain. Served in memory or through the low-level server, the check runs with the first message.
 
 This line runs `def` tools on the event loop, so a caller nobody knows yet is looked up here, before the tool is
-entered. Without `attach` that look-up blocks the loop, once for each caller, for at most twice the timeout of the
-settings.
+entered, and is asked to open the link after it was left. Without `attach` that look-up blocks the loop, once for each
+caller and for at most twice the timeout of the settings, and callers of `def` tools are not asked.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What attaching means on every line of standalone FastMCP.
 
-Owns finding the tools and the middleware, which is added last so that it is nearest to the tools; all of it public
-API. The lines differ in how a refusal and a receipt become a result and in where the check runs before anything is
-served: `fastmcp3` and `fastmcp4` own that. While the check fails, every call is refused.
+Owns finding the tools and the middleware, which is added last so that it is nearest to the tools. Only the way to what
+stands behind a mounted tool is private, and where it is not found, the tool's looks decide. The lines differ in how a
+refusal and a receipt become a result and in where the check runs before anything is served: `fastmcp3` and `fastmcp4`
+own that. While the check fails, every call is refused.
 """
 
 from __future__ import annotations
@@ -36,17 +37,27 @@ class Results(Protocol):
 
 
 async def listed(server: FastMCP[Any], /) -> Listed:
-    """FastMCP lists the functions themselves, except for tools of mounted servers, which are found by name."""
-    tools = await server.list_tools(run_middleware=False)
+    """FastMCP lists the functions themselves, except for tools of mounted servers, which say where they come from."""
     found: dict[str, Declaration | None] = {}
-    mounted: dict[str, Looks] = {}
-    for tool in tools:
-        function = getattr(tool, "fn", None)
+    unknown: dict[str, Looks] = {}
+    for tool in await server.list_tools(run_middleware=False):
+        original = await _below(tool)
+        function = getattr(original, "fn", None)
         if function is None:
-            mounted[tool.name] = Looks(frozenset(tool.parameters.get("properties", ())), tool.description or "")
+            unknown[tool.name] = Looks(frozenset(tool.parameters.get("properties", ())), tool.description or "")
         else:
             found[tool.name] = declared.behind(function)
-    return {**found, **declared.match(server, mounted)}
+    return {**found, **declared.match(server, unknown)}
+
+
+async def _below(tool: Tool | None) -> Tool | None:
+    """The tool of the mounted server that `tool` stands for, however deep; else `tool` itself."""
+    while tool is not None:
+        child, name = getattr(tool, "_server", None), getattr(tool, "_original_name", None)
+        if not isinstance(child, FastMCP) or not isinstance(name, str):
+            return tool
+        tool = await child.get_tool(name)
+    return None
 
 
 def add_route(server: FastMCP[Any], path: str, methods: list[str], handler: Handler, /) -> None:

@@ -1,8 +1,8 @@
 """What a metered `def` tool needs of the event loop while it runs in a worker thread.
 
-Owns the way back to the loop. In a thread that is not the framework's (or on the loop itself, where FastMCP runs a
-tool with `run_in_thread=False`) there is none: nothing can be cancelled then, and delivery is left to the engine's own
-shutdown.
+Owns the way back to the loop. In a thread that is not the framework's there is none, nor on the loop itself, where the
+SDK 1.x runs such tools and FastMCP those with `run_in_thread=False`: nothing can be cancelled then, and delivery is
+left to the engine's own shutdown.
 """
 
 from __future__ import annotations

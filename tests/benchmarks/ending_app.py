@@ -37,7 +37,7 @@ def note(line: str) -> None:
 
 
 def build(framework: str, stop: Callable[[], None]) -> Any:
-    """The server; its tool `stop` calls `stop`."""
+    """The server; its tool `stop_serving` calls `stop`."""
     if framework == "mcp":
         from mcp.server.mcpserver import MCPServer
 
@@ -53,36 +53,31 @@ def build(framework: str, stop: Callable[[], None]) -> Any:
 
 
 def _add_tools(server: Any, billing: StripeMeter, stop: Callable[[], None]) -> None:
-    @server.tool()
-    @metered(_PRICE)
     async def work() -> str:
         note("done")
         return "done"
 
-    @server.tool()
-    @metered(_PRICE)
     def work_in_thread() -> str:
         note("done")
         return "done"
 
-    @server.tool()
-    @metered(_PRICE)
     async def work_slowly(seconds: float) -> str:
         note("started")
         await asyncio.sleep(seconds)
         note("done")
         return "done"
 
-    @server.tool()
-    @metered("free")
     async def stats() -> str:
         return json.dumps(dataclasses.asdict(billing.stats()), default=str)
 
-    @server.tool(name="stop")
-    @metered("free")
-    async def stop_tool() -> str:
+    async def stop_serving() -> str:
         stop()
         return "stopping"
+
+    for tool in (work, work_in_thread, work_slowly):
+        server.tool()(metered(_PRICE)(tool))
+    for helper in (stats, stop_serving):
+        server.tool()(metered("free")(helper))
 
 
 def own_calls(server: Any) -> None:

@@ -21,7 +21,8 @@ STDIO: Final = (
 #: Endings over HTTP; those with the name of a server in front are ended by SIGTERM.
 HTTP: Final = (
     "sigterm", "sigterm_running", "sigint", "exit", "exception", "fork", "multiprocessing",
-    "uvicorn_factory", "uvicorn_factory_running", "uvloop", "uvloop_running", "gunicorn", "gunicorn_running", "kill",
+    "uvicorn_factory", "uvicorn_factory_running", "uvloop", "uvloop_running", "gunicorn", "gunicorn_running",
+    "gunicorn_preload", "kill",
 )  # fmt: skip
 QUICK: Final = ("sigterm", "sigterm_running", "eof", "fork", "kill", "uvicorn_factory_running")
 
@@ -48,6 +49,8 @@ class Cell:
         python, where = sys.executable, f"127.0.0.1:{port}"
         if self.ending.startswith("gunicorn"):
             options = ["-k", "uvicorn_worker.UvicornWorker", "-w", "2", "-b", where, "--log-level", "error"]
+            if self.ending == "gunicorn_preload":
+                options.append("--preload")
             return [python, "-m", "gunicorn", *options, f"{_APP}:app()"]
         if self.ending.startswith(("uvicorn", "uvloop")):
             loop = "uvloop" if self.ending.startswith("uvloop") else "asyncio"

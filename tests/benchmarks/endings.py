@@ -26,7 +26,7 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -77,9 +77,8 @@ class Server:
     async def pid(self) -> int:
         """The process that serves, once it says so."""
         async with asyncio.timeout(_START_SECONDS):
-            while not (found := self.noted("pid")):
-                await asyncio.sleep(0.02)
-        return int(found[0].split()[1])
+            await _until(lambda: bool(self.noted("pid")))
+        return int(self.noted("pid")[0].split()[1])
 
     async def calls(self, clients: list[Client]) -> None:
         """Half of the calls, a pause in which sending begins, the other half."""
@@ -111,8 +110,7 @@ class Server:
                 for n in range(RUNNING)
             ]
             async with asyncio.timeout(_START_SECONDS):
-                while len(self.noted("started")) < RUNNING:
-                    await asyncio.sleep(0.02)
+                await _until(lambda: len(self.noted("started")) >= RUNNING)
         if ending == "kill":
             stats = await self.call(clients[0], "stats")
             self.bound = json.loads(stats.content[0].text)["pending"]
@@ -120,7 +118,7 @@ class Server:
         if ending in ("exit", "exception", "eof") and self.cell.transport == "stdio":
             return
         if ending in ("exit", "exception"):
-            await self.call(clients[0], "stop")
+            await self.call(clients[0], "stop_serving")
         else:
             wanted = {"kill": signal.SIGKILL, "sigint": signal.SIGINT}.get(ending, signal.SIGTERM)
             os.kill(pid, wanted)
@@ -206,6 +204,11 @@ async def _until_open(port: int) -> None:
             else:
                 writer.close()
                 return
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110  # another process makes it true
+        await asyncio.sleep(0.02)
 
 
 def _is_gone(pid: int) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import statistics
 import sys
 import time
@@ -105,7 +106,7 @@ async def _timed(call: Call, times: int) -> list[int]:
 
 
 def machine_loop() -> float:
-    """Microseconds that this machine needs right now for a thousand steps of plain Python."""
+    """Microseconds this machine needs for a thousand steps of plain Python: tells a slow moment from slow code."""
     taken = []
     for _ in range(101):
         began = clock()
@@ -140,7 +141,8 @@ def main(
     for option, kind in options:
         parser.add_argument(f"--{option}", type=kind, default=None)
     chosen = parser.parse_args()
-    report = measure(chosen)
+    machine = {"cores": os.cpu_count(), "load_before": round(os.getloadavg()[0], 2), "loop_us": machine_loop()}
+    report = {**measure(chosen), "machine": machine}
     if chosen.json:
         print(json.dumps(report, indent=2))
     else:
@@ -165,7 +167,7 @@ def flat(report: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(report, dict):
         for name, value in report.items():
             yield from flat(value, f"{path}.{name}" if path else str(name))
-    elif isinstance(report, list):
+    elif isinstance(report, list) and any(isinstance(value, dict) for value in report):
         for number, value in enumerate(report):
             yield from flat(value, f"{path}[{number}]")
     else:

@@ -24,4 +24,26 @@ TARGETS: Final[dict[str, dict[str, float]]] = {
         "metered_and_plans.net_ms": 50,
         "help.total_ms": 90,
     },
+    "burst": {
+        "one_customer.rate_25.requests": 2,
+        "one_customer.rate_25.seconds_to_drain": 1.5,
+        "one_customer.rate_1000.requests": 2,
+        "one_customer.rate_1000.seconds_to_drain": 1.5,
+        "many_customers.rate_25.requests": 3010,
+        "many_customers.rate_25.seconds_to_drain": 125,
+        "many_customers.rate_1000.requests": 3010,
+        "many_customers.rate_1000.seconds_to_drain": 3.5,
+        "many_customers.stream.seconds_to_drain": 2,
+    },
+    "stall": {
+        "stripe_5s.p99_ratio": 1.3,
+        "keys_300.p50_ratio": 1.7,
+        "keys_300.p99_ratio": 2,
+        "blocked_loop.pending_after": 0,
+    },
+    "memory": {
+        "accounts.mb": 110,
+        "flusher_keys.mb": 30,
+        "soak.mb_per_minute": 0.5,
+    },
 }

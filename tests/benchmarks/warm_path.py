@@ -13,8 +13,7 @@ bare one in the same run (`harness`); the flusher sends meanwhile, to a stand-in
                   `added`, and `receipt_meta` is what the attached server does for the answer's `_meta`
 
 `stripe_requests_on_warm_path` counts requests at the stand-in over 10,000 warm calls, but for the flusher's own meter
-events, which `meter_events` counts. `machine_loop_us` is a fixed loop of plain Python: on a machine that others use
-too it tells a slow moment from a slow library.
+events, which `meter_events` counts.
 """
 
 from __future__ import annotations
@@ -257,7 +256,6 @@ async def measure(*, quick: bool) -> Report:
         finally:
             billing.close()
     imported = imports.measure(5 if quick else imports.ROUNDS, frozenset({"import_stripe_meter"}))
-    report["machine_loop_us"] = harness.machine_loop()
     report["import_net_ms"] = imported["import_stripe_meter"]["net_ms"]
     return report
 

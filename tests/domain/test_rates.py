@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -72,6 +73,13 @@ def test_a_tuple_gives_one_tool_several_currencies_and_kinds() -> None:
         ("", "is not understood"),
         ("$0.05 each", "is not understood"),
         ("٥ usd", "is not understood"),
+        (-0.5, "is negative"),
+        (0, 'price="free"'),
+        (0.0, 'price="free"'),
+        (0.00001, 'write "$0.00001" in quotes'),
+        (float("nan"), "is not a price"),
+        (float("inf"), "is not a price"),
+        ("0.05 eur-", "is not understood"),
         (None, "is not a price"),
         (True, "is not a price"),
         ([], "is not a price"),
@@ -90,6 +98,18 @@ def test_a_price_that_cannot_be_billed_shows_the_fix(price: Any, message: str) -
         parse_price(price)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "price", [0.05, 5, -5, 0, 0.00001, "-$1", "0.05", "0,05 eur", "cheap", "", None, (), 1e-7, "$0"]
+)
+def test_every_fix_that_is_shown_is_a_price(price: Any) -> None:
+    """Nobody should be sent from one error into the next."""
+    with pytest.raises(PriceError) as caught:
+        parse_price(price)
+    said = str(caught.value).partition("; ")[2] or str(caught.value).partition("write")[2]
+    for fix in re.findall(r'"([^"]+)"', said):
+        assert parse_price(fix)
 
 
 def test_a_price_error_is_a_configuration_error_and_a_value_error() -> None:

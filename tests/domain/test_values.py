@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stripe_meter.domain.account import Account, Item, Subscription
+from stripe_meter.domain.account import Subscription
 from stripe_meter.domain.identity import ApiKey, Caller, Principal
 from stripe_meter.domain.plans import PayAsYouGo
 from stripe_meter.domain.rates import parse_price
@@ -131,14 +131,6 @@ def test_a_subscription_without_a_card_or_in_trial_is_not_solvent() -> None:
     assert Subscription("sub_1", "active", {}, has_payment_method=True).is_solvent
     assert not Subscription("sub_1", "active", {}, has_payment_method=False).is_solvent
     assert not Subscription("sub_1", "trialing", {}, has_payment_method=True).is_solvent
-
-
-def test_an_account_finds_the_item_of_a_meter() -> None:
-    """And has none without a subscription."""
-    item = Item("si_1", "price_1", "mtr_1", Decimal(5), "usd", 0)
-    subscription = Subscription("sub_1", "active", {"mtr_1": item}, has_payment_method=True)
-    assert Account("cus_1", subscription=subscription).item("mtr_1") is item
-    assert Account("cus_1").item("mtr_1") is None
 
 
 def test_a_refusal_carries_data_an_agent_can_act_on() -> None:

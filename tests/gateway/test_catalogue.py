@@ -25,7 +25,7 @@ async def test_a_tool_becomes_one_meter_one_product_one_price(engine: Engine, st
     bodies = {record.path: record.body for record in stripe.emulator.requests if record.method == "POST"}
     assert bodies["/v1/billing/meters"]["event_name"] == "mcp.summarize"
     assert bodies["/v1/billing/meters"]["default_aggregation"] == {"formula": "sum"}
-    assert bodies["/v1/products"]["id"] == "stripe_meter_mcp_summarize"
+    assert bodies["/v1/products"]["id"].startswith("stripe_meter_mcp_summarize_")
     price = bodies["/v1/prices"]
     assert (price["lookup_key"], price["unit_amount_decimal"], price["tax_behavior"]) == (
         "mcp.summarize",
@@ -76,6 +76,29 @@ async def test_namespaces_do_not_meet(make_engine: Callable[..., Engine], stripe
     await make_engine(namespace="live").prepare([a_tool()])
     names = [record.body["event_name"] for record in stripe.emulator.requests if record.path == "/v1/billing/meters"]
     assert names == ["staging.summarize", "live.summarize"]
+
+
+async def test_tools_that_look_alike_have_products_of_their_own(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """The name and unit on an invoice line are the product's."""
+    await make_engine(namespace="a").prepare([a_tool("b.c"), a_tool("b_c")])
+    await make_engine(namespace="a_b").prepare([a_tool("c")])
+    products = {record.body["id"] for record in stripe.emulator.requests if record.path == "/v1/products"}
+    assert len(products) == 3
+
+
+@pytest.mark.parametrize("price", ["$0.00000000000001", "$0.05 per 1000000000 bytes", "999999.99 usd", "$1000"])
+async def test_amounts_travel_without_an_exponent(engine: Engine, stripe: EmulatorServer, price: str) -> None:
+    """Stripe reads `0.0000000005`, not `5E-10`."""
+    await engine.prepare([a_tool(price=price)])
+    (sent,) = [
+        record.body["unit_amount_decimal"]
+        for record in stripe.emulator.requests
+        if (record.method, record.path) == ("POST", "/v1/prices")
+    ]
+    assert "E" not in sent.upper()
+    assert Decimal(sent) == a_tool(price=price).rates[0].unit_amount
 
 
 async def test_a_meter_is_found_on_any_page(make_engine: Callable[..., Engine], stripe: EmulatorServer) -> None:

@@ -30,7 +30,7 @@ def test_the_sdk_has_errors_to_walk() -> None:
     assert len(ALL) >= 25
 
 
-@pytest.mark.parametrize("cls", ALL, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", ALL, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
 def test_every_error_of_the_sdk_has_a_meaning(cls: type[stripe.StripeError]) -> None:
     """A class that nobody thought about must fail here, not in production."""
     assert cls in MEANING

@@ -157,7 +157,7 @@ def test_a_forged_address_is_never_believed(ctx: Any) -> None:
 def test_a_local_caller_is_known_by_the_key_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """On stdio one process serves one caller."""
     ctx = SimpleNamespace(request_context=SimpleNamespace(request=None))
-    assert read_caller(ctx) == Caller(b"local")
+    assert read_caller(ctx) == Caller(b"local", is_local=True)
     monkeypatch.setenv("STRIPE_METER_API_KEY", "smk_cus_1_a")
     assert read_caller(ctx).api_key == "smk_cus_1_a"
     assert read_caller(ctx).is_local

@@ -118,7 +118,7 @@ async def test_a_stdio_server_shows_the_page_on_loopback(
     """It has no HTTP of its own, so its pages are served beside it, on this machine only."""
     engine = make_engine(public_url=None)
     engine.local_pages = serve_pages
-    refusal = await engine.admit(a_tool(), Caller(b"local"))
+    refusal = await engine.admit(a_tool(), Caller(b"local", is_local=True))
     assert isinstance(refusal, Refusal)
     back = stripe.complete_checkout(str(refusal.checkout_url), email="caller@example.com")
     assert urlsplit(back).hostname == "127.0.0.1"

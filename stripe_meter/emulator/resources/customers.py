@@ -207,11 +207,22 @@ def _create_transaction(account: Account, params: JSON, id: str) -> JSON:
 def _transactions(account: Account, params: JSON, id: str) -> JSON:
     _alive(account, id)
     rows = [row for row in account.store.newest("customer_balance_transaction") if row["customer"] == id]
+    if "invoice" in params:
+        rows = [row for row in rows if row["invoice"] == params["invoice"]]
     return page(rows, params, f"/v1/customers/{id}/balance_transactions")
 
 
 def _transaction(account: Account, params: JSON, id: str, transaction: str) -> JSON:
     return account.store.get("customer_balance_transaction", transaction)
+
+
+def _update_transaction(account: Account, params: JSON, id: str, transaction: str) -> JSON:
+    """Only words about a transaction can change; money is undone by a reversal."""
+    row = account.store.get("customer_balance_transaction", transaction)
+    if "description" in params:
+        row["description"] = params["description"]
+    row["metadata"] = merged(row["metadata"], params.get("metadata"))
+    return row
 
 
 FIELDS: Final = "address balance description email invoice_settings metadata name phone shipping tax_exempt"
@@ -227,8 +238,12 @@ OPERATIONS: Final = (
         "POST", BELOW, "CustomerBalanceTransactionCreateParams", _create_transaction, "customer",
         "amount currency description metadata",
     ),
-    Operation("GET", BELOW, "CustomerBalanceTransactionListParams", _transactions, "customer", PAGING),
+    Operation("GET", BELOW, "CustomerBalanceTransactionListParams", _transactions, "customer", f"invoice {PAGING}"),
     Operation(
         "GET", BELOW + "/{transaction}", "CustomerBalanceTransactionRetrieveParams", _transaction, "customer",
+    ),
+    Operation(
+        "POST", BELOW + "/{transaction}", "CustomerBalanceTransactionUpdateParams", _update_transaction, "customer",
+        "description metadata",
     ),
 )  # fmt: skip
