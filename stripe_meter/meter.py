@@ -6,6 +6,7 @@ so importing a server always works.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -15,6 +16,7 @@ from stripe_meter.domain.usage import Call
 from stripe_meter.enforcement import current
 from stripe_meter.enforcement.engine import Engine
 from stripe_meter.enforcement.flusher.tallies import FlusherStats
+from stripe_meter.errors import ConfigurationError
 from stripe_meter.mcp.decorator import metered
 
 if TYPE_CHECKING:
@@ -82,12 +84,15 @@ class StripeMeter:
             routes: Path prefix of our pages.
 
         Raises:
-            ConfigurationError: The server is of no known kind, or another StripeMeter is attached to it.
+            ConfigurationError: The server is of no known kind, another StripeMeter is attached to it, or `routes` is
+                no path.
         """
         from stripe_meter.mcp.attach import attach
         from stripe_meter.web.routes import mount
 
-        self.engine.routes = routes
+        if not re.fullmatch(r"(/[A-Za-z0-9_.~-]+)+/?", routes):
+            raise ConfigurationError(f'routes={routes!r} is no path; write for example routes="/billing"')
+        self.engine.routes = routes.rstrip("/")
         attach(self.engine, server, mount=lambda add: mount(self.engine, add))
 
     def lifespan(self, inner: Any = None) -> Callable[[Any], AbstractAsyncContextManager[Any]]:

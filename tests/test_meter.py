@@ -95,3 +95,10 @@ async def test_a_configured_but_unconnected_meter_is_not_quietly_replaced(monkey
     current.configured()
     with pytest.raises(ConfigurationError, match=r"billing\.attach\(mcp\)"):
         current.find(None)
+
+
+@pytest.mark.parametrize("routes", ["billing", "", "/", "/a b", "https://x/y", "//"])
+async def test_a_path_that_is_none_is_refused(billing: StripeMeter, routes: str) -> None:
+    """With one that is."""
+    with pytest.raises(ConfigurationError, match=r'write for example routes="/billing"'):
+        billing.attach(MCPServer("tools"), routes=routes)

@@ -13,12 +13,13 @@ from stripe_meter.emulator.errors import JSON, ApiError, card_error
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Behaviour of a test card: the decline when it is first used, when charged later, and 3-D Secure."""
+    """Behaviour of a test card: the decline when first used, when charged later, and 3-D Secure, once or always."""
 
     brand: str = "visa"
     first_decline: str | None = None
     later_decline: str | None = None
     authenticate: bool = False
+    every_time: bool = False
 
 
 CARDS: Final = {
@@ -28,6 +29,7 @@ CARDS: Final = {
     "4000000000009995": Card(first_decline="insufficient_funds", later_decline="insufficient_funds"),
     "4000000000000341": Card(later_decline="generic_decline"),
     "4000002500003155": Card(authenticate=True),
+    "4000002760003184": Card(authenticate=True, every_time=True),
 }
 TOKENS: Final = {
     "pm_card_visa": "4242424242424242",
@@ -35,7 +37,8 @@ TOKENS: Final = {
     "pm_card_visa_chargeDeclined": "4000000000000002",
     "pm_card_visa_chargeDeclinedInsufficientFunds": "4000000000009995",
     "pm_card_chargeCustomerFail": "4000000000000341",
-    "pm_card_authenticationRequired": "4000002500003155",
+    "pm_card_authenticationRequired": "4000002760003184",
+    "pm_card_authenticationRequiredOnSetup": "4000002500003155",
 }
 MESSAGES: Final = {
     "generic_decline": "Your card was declined.",

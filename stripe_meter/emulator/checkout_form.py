@@ -106,10 +106,11 @@ def line_item_form(account: Account, price: JSON, quantity: int | None, currency
     }
 
 
-def payment_intent_form(account: Account, session: JSON, customer: str | None, method: str, data: JSON) -> JSON:
+def payment_intent_form(
+    account: Account, amount: int, currency: str, customer: str | None, method: str | None, data: JSON
+) -> JSON:
     """A payment that succeeded."""
     id = account.ids.new("pi")
-    amount = session["amount_total"]
     return {
         "id": id,
         "object": "payment_intent",
@@ -121,7 +122,7 @@ def payment_intent_form(account: Account, session: JSON, customer: str | None, m
         "client_secret": f"{id}_secret_emulated",
         "confirmation_method": "automatic",
         "created": account.now(),
-        "currency": session["currency"],
+        "currency": currency,
         "customer": customer,
         "description": data.get("description"),
         "livemode": False,
@@ -133,7 +134,7 @@ def payment_intent_form(account: Account, session: JSON, customer: str | None, m
     }
 
 
-def setup_intent_form(account: Account, customer: str | None, method: str, data: JSON) -> JSON:
+def setup_intent_form(account: Account, customer: str | None, method: str | None, data: JSON) -> JSON:
     """A card that was set up for later payments."""
     id = account.ids.new("seti")
     return {

@@ -67,7 +67,8 @@ def _subscribe(account: Account, session: JSON, customer: Any, method: JSON, dat
 def _pay(account: Account, session: JSON, customer: JSON | None, method: JSON, data: JSON) -> None:
     charge(account, method["id"])
     extra = data["payment_intent_data"]
-    intent = payment_intent_form(account, session, customer["id"] if customer else None, method["id"], extra)
+    owner = customer["id"] if customer else None
+    intent = payment_intent_form(account, session["amount_total"], session["currency"], owner, method["id"], extra)
     account.store.add(intent)
     session.update(
         payment_intent=intent["id"], payment_status="paid" if session["amount_total"] else "no_payment_required"

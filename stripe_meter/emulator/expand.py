@@ -38,6 +38,7 @@ LINKS: Final = {
     ("billing.credit_grant", "customer"): "customer",
     ("billing.credit_balance_transaction", "credit_grant"): "billing.credit_grant",
     ("entitlements.active_entitlement", "feature"): "entitlements.feature",
+    ("billing_portal.session", "configuration"): "billing_portal.configuration",
     ("refund", "customer"): "customer",
     ("refund", "payment_intent"): "payment_intent",
     ("customer_balance_transaction", "customer"): "customer",

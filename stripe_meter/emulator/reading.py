@@ -5,6 +5,7 @@ before the rest is read; bytes that are not UTF-8 are replaced, never an error.
 """
 
 from typing import Final
+from urllib.parse import parse_qs
 
 from starlette.requests import Request
 
@@ -23,3 +24,12 @@ async def body_of(request: Request) -> str:
         if len(data) > MAX_BODY:
             raise TooLarge(f"The request body is larger than {MAX_BODY} bytes.")
     return data.decode(errors="replace")
+
+
+async def form_of(request: Request) -> dict[str, str]:
+    """The fields of a page's form, the last value of each; none of them when the form is too large."""
+    try:
+        text = await body_of(request)
+    except TooLarge:
+        return {}
+    return {name: values[-1].strip() for name, values in parse_qs(text).items()}

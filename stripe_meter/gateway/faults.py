@@ -105,7 +105,7 @@ MEANING: Final[dict[type[stripe.StripeError], Callable[[stripe.StripeError], Str
     stripe.SignatureVerificationError: _rejected,
     stripe.TemporarySessionExpiredError: _session_expired,
     # OAuth is for platforms; nothing here does it.
-    **{cls: _rejected for cls in (oauth_error.OAuthError, *oauth_error.OAuthError.__subclasses__())},
+    **dict.fromkeys((oauth_error.OAuthError, *oauth_error.OAuthError.__subclasses__()), _rejected),
     # The rest belong to v2 resources that nothing here calls; they are refusals like any other.
     **{
         getattr(stripe, name): _rejected

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from stripe_meter.domain.refusals import Refusal, billing_unavailable
 from stripe_meter.enforcement import current
-from stripe_meter.errors import ConfigurationError
+from stripe_meter.errors import ConfigurationError, StripeMeterError
 from stripe_meter.mcp import declared
 from stripe_meter.mcp.calls import Exchange, exchange
 from stripe_meter.mcp.declared import Declaration
@@ -89,7 +89,7 @@ class Attachment:
         """`check`, where serving starts; ends the process when one of `entry_points` is what started it."""
         try:
             await self.check()
-        except ConfigurationError as error:
+        except StripeMeterError as error:
             if threading.current_thread() is threading.main_thread() and _is_on_the_stack(entry_points):
                 end(f"stripe-meter: {error}")
             raise
@@ -101,7 +101,7 @@ class Attachment:
         if self._failure is None or time.monotonic() - self._failed_at > _RETRY_SECONDS:
             try:
                 await self.check()
-            except ConfigurationError as error:
+            except StripeMeterError as error:
                 self._failure, self._failed_at = str(error), time.monotonic()
                 log.error("No tool of this server can be called: %s", error)  # one sentence is enough
             else:
@@ -156,7 +156,11 @@ class Attachment:
         except ConfigurationError as error:  # a tool that was added while serving
             log.error("%s", error)
             return {}
-        return {name: declared.price_meta(found.tool) for name, found in names.items() if found is not None}
+        return {
+            name: declared.price_meta(self.engine.rates(found.tool))
+            for name, found in names.items()
+            if found is not None
+        }
 
     def refusal(self, tool: str) -> Refusal:
         """What callers hear while the check fails: nothing that only the author should know."""

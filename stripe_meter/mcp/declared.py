@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import logging
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Where a wrapper carries its declaration.
 ATTRIBUTE: Final = "__stripe_meter__"
+
+log = logging.getLogger("stripe_meter")
 
 
 class HasEngine(Protocol):
@@ -153,19 +156,37 @@ def match(server: object, listed: Mapping[str, Looks]) -> dict[str, Declaration 
             twins = [d for d in alike if d.description and d.description == looks.description]
             if len(twins) == 1 or not alike:
                 found[name] = twins[0] if twins else None
+    _refuse_bare([name for name in listed if found.get(name) is None], listed, newest_first, server)
     return found
 
 
-def wrong_order(name: str) -> str:
+def _refuse_bare(
+    names: list[str], listed: Mapping[str, Looks], declarations: list[Declaration], server: object
+) -> None:
+    """Raise for a listed tool that is the bare function of a declaration which nobody registered."""
+    unregistered = [d for d in declarations if not d.was_registered and d.may_be_claimed_by(server)]
+    for name in names:
+        looks = listed[name]
+        for declaration in unregistered:
+            if declaration.parameters != looks.parameters or declaration.description != looks.description:
+                continue
+            if looks.description:
+                raise ConfigurationError(wrong_order(name, declaration.function))
+            if declaration.first_time("order"):
+                log.error("Tool %r may be free by mistake: %s", name, wrong_order(name, declaration.function))
+
+
+def wrong_order(name: str, function: str | None = None) -> str:
+    """The sentence for a tool that was registered without its price."""
     return (
         f"tool {name!r} would be free: @metered stands above the server's own decorator; "
-        f"put @mcp.tool() first and @metered(…) directly below it, above def {name}"
+        f"put @mcp.tool() first and @metered(…) directly below it, above def {function or name}"
     )
 
 
-def price_meta(tool: Tool) -> dict[str, Any]:
+def price_meta(rates: tuple[Rate, ...]) -> dict[str, Any]:
     """The JSON form of a tool's price that travels in `_meta` of `tools/list`."""
-    return {"text": tool.price, "rates": [_rate(rate) for rate in tool.rates]}
+    return {"text": " or ".join(str(rate) for rate in rates), "rates": [_rate(rate) for rate in rates]}
 
 
 def _rate(rate: Rate) -> dict[str, Any]:

@@ -1,14 +1,9 @@
 """`FastMCP` of the MCP SDK 1.x.
 
 Owns what attaching means there. The check runs where `run` or an ASGI server starts one of the public ways to serve,
-which are wrapped on the server object: the SDK enters lifespans once per session, too late. There is no middleware and
-no public way to the handlers, so the low-level half is looked for by its private name; through its public
-`request_handlers` go receipts, prices and `_meta` of refusals. Where it is not found, billing and the refusals' text
-with the link remain. Served in memory or through the low-level server, the check runs with the first message.
-
-This line runs `def` tools on the event loop, so a caller nobody knows yet is looked up here, before the tool is
-entered, and is asked to open the link after it was left. Without `attach` that look-up blocks the loop, once for each
-caller and for at most twice the timeout of the settings, and callers of `def` tools are not asked.
+which are wrapped on the server object: the SDK enters lifespans once per session, too late. Served in memory, the check
+runs with the first message. `def` tools run on the event loop here: without `attach`, looking up a caller blocks it,
+once for each and for at most twice the timeout of the settings, and callers of `def` tools are not asked for anything.
 """
 
 from __future__ import annotations
@@ -44,6 +39,11 @@ async def listed(server: Any, /) -> Listed:
 
 
 def install(server: Any, attachment: Attachment, /) -> None:
+    """The SDK has no middleware and no public way to its handlers, so its low-level half is found by a private name.
+
+    Through that half's public `request_handlers` go receipts, prices and `_meta` of refusals. Without it, billing and
+    the refusals' text with the link remain.
+    """
     _check_before_serving(server, attachment)
     handlers: Any = getattr(getattr(server, "_mcp_server", None), "request_handlers", None)
     if not isinstance(handlers, dict):
@@ -123,6 +123,7 @@ class _Calls:
         return _server_result(refusals.as_text(refused.refusal))
 
     async def _admit_ahead(self, name: str) -> None:
+        """Decide on a `def` tool while it can still be awaited."""
         mine = exchange.get()
         declaration = self._attachment.declaration(name)
         if mine is None or mine.ahead is not None or declaration is None or declaration.is_async:

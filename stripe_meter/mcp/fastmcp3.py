@@ -1,10 +1,9 @@
 """Standalone `FastMCP` 3, which rests on the MCP SDK 1.x.
 
 Owns a provider without tools, whose lifespan is where the check runs before anything is served (below a parent, too),
-and the results of this line; all public API. A `CallToolResult` returned by a tool would be serialised as data here, so
-a refusal is FastMCP's own `ToolResult`; before 3.4 that cannot be an error, and the refusal is raised: text and link
-arrive, the data in `_meta` does not. A server that answers in JSON cannot ask its client anything while a call runs,
-and this line does not say that it does: URL elicitation then gives way to the text after its patience has run out.
+and the results of this line; all public API. A server that answers in JSON cannot ask its client while a call runs.
+This line tells so only where its settings do (`FASTMCP_JSON_RESPONSE`); with `run(json_response=True)` a client that
+can open links is asked in vain, once for each link, and gets the text after our patience has run out.
 """
 
 from __future__ import annotations
@@ -34,7 +33,10 @@ def install(server: FastMCP[Any], attachment: Attachment, /) -> None:
 
 
 def refused(refusal: Refusal) -> ToolResult:
-    """The refusal as a tool may return it. Raises `ToolError` where FastMCP has no result that is an error."""
+    """The refusal as a tool may return it; a `CallToolResult` would be serialised as data.
+
+    Raises `ToolError` before 3.4, which has no result that is an error: text and link arrive, data in `_meta` do not.
+    """
     if "is_error" not in ToolResult.model_fields:
         raise ToolError(refusal.text)
     answer = as_text(refusal)

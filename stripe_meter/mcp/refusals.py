@@ -11,6 +11,7 @@ still gets it.
 from __future__ import annotations
 
 import logging
+import sys
 import uuid
 import weakref
 from typing import TYPE_CHECKING, Any, Final
@@ -124,7 +125,8 @@ def _as_declared_to_sdk_1(ctx: Any, session: Any) -> tuple[Any, str, bool]:
     declared = session.client_params
     if declared is None:
         return None, "", False
-    settings = getattr(getattr(ctx, "fastmcp", None), "settings", None)  # of the SDK's own FastMCP
+    # The SDK's own FastMCP keeps its settings itself, the standalone one in its module.
+    settings = getattr(ctx.fastmcp, "settings", None) or getattr(sys.modules.get("fastmcp"), "settings", None)
     return declared.capabilities, str(declared.protocolVersion), not getattr(settings, "json_response", False)
 
 

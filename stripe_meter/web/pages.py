@@ -46,24 +46,23 @@ def _page(title: str, body: str) -> str:
     return _FRAME.substitute(title=escape(title), body=body)
 
 
-def key_shown(key: str, server: str) -> str:
+def key_shown(key: str) -> str:
     """Paid, and here is the key, this once."""
     return _page(
         "Paid – your API key",
         f"""<h1>Paid. This is your API key.</h1>
 <p>It is shown <strong>only now</strong>: copy it before you close this page.</p>
 <code class="key" id="api-key">{escape(key)}</code>
-<p>Send it with every call, in the <code>x-api-key</code> header. In most MCP clients:</p>
-<pre>{{"mcpServers": {{"paid": {{
-  "url": "{escape(server)}/mcp",
-  "headers": {{"x-api-key": "{escape(key)}"}}
-}}}}}}</pre>
+<p>Send it with every call, in the <code>x-api-key</code> header. Most MCP clients take this beside the server's
+address:</p>
+<pre>"headers": {{"x-api-key": "{escape(key)}"}}</pre>
 <p>For a server that runs on your own machine (stdio), set <code>STRIPE_METER_API_KEY</code> in its environment.</p>
 <p class="soft">Then call the tool again. Whoever has this key can spend on your card: treat it like a password.</p>""",
     )
 
 
 def key_was_shown() -> str:
+    """Paid, but somebody has seen the key before."""
     return _page(
         "Paid",
         """<h1>Paid. Your API key was shown already.</h1>
@@ -72,10 +71,12 @@ def key_was_shown() -> str:
 
 
 def paid() -> str:
+    """Paid by somebody who needs no key."""
     return _page("Paid", "<h1>Paid.</h1>\n<p>Go back to your assistant and call the tool again.</p>")
 
 
 def cancelled() -> str:
+    """Came back without paying."""
     return _page(
         "Not paid",
         "<h1>Nothing was charged.</h1>\n<p>The link your assistant showed you stays open if you change your mind.</p>",
@@ -83,6 +84,7 @@ def cancelled() -> str:
 
 
 def not_found() -> str:
+    """The link names no finished payment, or not this payer's."""
     return _page(
         "Unknown payment",
         """<h1>This link does not belong to a finished payment.</h1>
@@ -91,6 +93,7 @@ def not_found() -> str:
 
 
 def try_again() -> str:
+    """Stripe could not be asked just now."""
     return _page(
         "One moment",
         """<h1>Your payment is being looked up.</h1>

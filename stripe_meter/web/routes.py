@@ -50,8 +50,7 @@ def mount(engine: Engine, add: AddRoute, prefix: str | None = None) -> None:
         if done.customer is None:
             return _html(pages.not_found(), 404)
         if done.key is not None:
-            server = str(request.base_url).rstrip("/")
-            return _html(pages.key_shown(done.key.reveal(), server))
+            return _html(pages.key_shown(done.key.reveal()))
         return _html(pages.key_was_shown() if done.already_shown else pages.paid())
 
     async def cancel(request: Request) -> Response:

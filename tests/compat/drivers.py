@@ -15,6 +15,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, NamedTuple
 
+import pytest
 import uvicorn
 
 LINES: Final = ("mcp-2", "mcp-1", "fastmcp-4", "fastmcp-3")
@@ -136,6 +137,15 @@ async def sdk_over_http(
 def app_of(line: str, server: Any) -> Any:
     """The ASGI app that an author would mount."""
     return server.http_app() if line.startswith("fastmcp") else server.streamable_http_app()
+
+
+def json_app_of(line: str, server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The same app answering in JSON, which leaves it no way to ask while a call runs."""
+    if line == "mcp-2":
+        return server.streamable_http_app(json_response=True)
+    settings = server.settings if line == "mcp-1" else import_module("fastmcp").settings
+    monkeypatch.setattr(settings, "json_response", True)
+    return app_of(line, server)
 
 
 @contextmanager

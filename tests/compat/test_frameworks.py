@@ -228,6 +228,18 @@ async def test_a_client_that_can_is_asked_to_open_the_link(
     assert asked[0] in outcome.text
 
 
+async def test_a_server_that_answers_in_json_sends_the_text_at_once(
+    line: str, engine: Engine, stripe: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a call cannot ask while it runs is not waited for."""
+    built = build(line)
+    attach(engine, built.server)
+    with drivers.served(drivers.json_app_of(line, built.server, monkeypatch)) as url:
+        async with asyncio.timeout(15), drivers.sdk_over_http(url, asked=lambda link: None) as client:
+            for tool in ("async_plain", "sync_plain"):
+                assert_refused(await client.call(tool, text="a"), tool, stripe)
+
+
 @pytest.mark.parametrize("how", ["attached", "bare"])
 async def test_over_stdio_the_key_of_the_environment_pays(
     line: str, how: str, engine: Engine, api_key: str, billed: Billed, stripe: EmulatorServer
@@ -263,7 +275,10 @@ def test_a_server_without_a_key_ends_with_one_sentence(line: str, transport: str
         env=environment(),
     ) as process:
         assert process.stderr is not None
-        status = process.wait(drivers.WAIT)
+        try:
+            status = process.wait(drivers.WAIT)
+        finally:
+            process.kill()
         said = process.stderr.read()
     ours = [text for text in said.splitlines() if not re.match(r"INFO:|WARNING:|\s*$", text)]
     assert len(ours) == 1, said

@@ -10,8 +10,11 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from playwright.async_api import Page, async_playwright
 
+from stripe_meter import StripeMeter
 from stripe_meter.emulator import EmulatorServer
-from tests.e2e.conftest import Served, needs
+from stripe_meter.settings import Settings
+from tests.conftest import PAGES
+from tests.e2e.conftest import Served, needs, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -136,3 +139,19 @@ async def test_going_back_from_checkout_charges_nothing(served: Served, page: Pa
     await page.goto(link(meta))
     await page.get_by_role("link", name="Cancel").or_(page.get_by_role("link", name="Back")).first.click()
     assert "Nothing was charged" in (await page.inner_text("body"))
+
+
+async def test_a_header_does_not_make_a_stranger_local(stripe: EmulatorServer) -> None:
+    """Whoever calls themselves `local` must not ride on somebody else's purchase."""
+    billing = StripeMeter(settings=Settings(emulator=stripe.url, public_url=PAGES))
+    with serving(billing) as served:
+        for name in ("local", "background"):
+            async with (
+                httpx2.AsyncClient(headers={"x-forwarded-for": name}) as http,
+                Client(streamable_http_client(f"{served.url}/mcp", http_client=http)) as client,
+            ):
+                first = await client.call_tool("summarize", {"url": "https://example.com"})
+                stripe.complete_checkout(link(dict(first.meta or {})), email="victim@example.com")
+                second = await client.call_tool("summarize", {"url": "https://example.com"})
+            assert first.is_error
+            assert second.is_error

@@ -487,7 +487,7 @@ async def test_a_purchase_is_made_in_the_common_currency(engine: Engine, stripe:
     tools = [a_tool("both", ("€0.04", "$0.05")), a_tool("dollars", "$0.06")]
     await engine.prepare(tools)
     caller = await pay(engine, stripe, tools[0])
-    for tool, cents in zip(tools, (5, 6), strict=True):
+    for tool, cents in zip(tools, (Decimal(5), Decimal(6)), strict=True):
         receipt = (await admitted(engine, tool, caller)).settle(1)
         assert receipt is not None
         assert (receipt.currency, receipt.unit_amount) == ("usd", cents)

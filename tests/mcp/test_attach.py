@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import subprocess
@@ -224,3 +225,48 @@ async def test_another_engine_at_the_decorator_bills_its_own_tool(
     async with Client(server) as client:
         assert (await client.call_tool("summarize", {})).is_error is False
     assert (attached.stats().accepted, named.stats().accepted) == (0, 1)
+
+
+@pytest.mark.parametrize("documented", [True, False])
+async def test_a_bare_function_under_another_name_is_noticed(
+    engine: Engine, documented: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The SDK registered the function without its price; its looks give it away."""
+    server = MCPServer("tools")
+    attach(engine, server)
+
+    async def count_letters(rare_word: str) -> int:
+        return len(rare_word)
+
+    if documented:
+        count_letters.__doc__ = "Count the letters of a rare word."
+    sold = metered("$0.05")(server.tool(name="other")(count_letters))
+    with caplog.at_level(logging.ERROR, logger="stripe_meter"):
+        try:
+            async with Client(server) as client:
+                await client.list_tools()
+        except BaseExceptionGroup as group:
+            told = "".join(traceback.format_exception(group))
+        else:
+            told = caplog.text
+    assert "@metered stands above the server's own decorator" in told, sold
+
+
+async def test_whatever_stripe_refuses_at_the_start_is_a_sentence(tmp_path: Path, stripe: EmulatorServer) -> None:
+    """Not only what we configured wrongly."""
+    stripe.emulator.faults.add(path="/v1/prices", kind="status", status=400, times=5)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(script(tmp_path, SERVER)),
+        "stdio",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(STRIPE_METER_EMULATOR=stripe.url),
+        cwd=tmp_path,
+    )
+    async with asyncio.timeout(30):
+        _, said = await process.communicate()
+    assert said.decode().strip().startswith("stripe-meter: Stripe refused the request")
+    assert b"Traceback" not in said
+    assert process.returncode == 1

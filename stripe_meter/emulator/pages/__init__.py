@@ -1,4 +1,4 @@
-"""The pages people see: hosted Checkout, invoices, and the overview of the account."""
+"""The pages people see: hosted Checkout, invoices, the customer portal, and the overview of the account."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
-from stripe_meter.emulator.pages import checkout, invoice, overview
+from stripe_meter.emulator.pages import checkout, invoice, overview, portal
 
 if TYPE_CHECKING:
     from stripe_meter.emulator.core import Emulator
@@ -14,4 +14,4 @@ if TYPE_CHECKING:
 
 def routes(emulator: Emulator) -> list[Route]:
     """The routes of all pages."""
-    return [*checkout.routes(emulator), *invoice.routes(emulator), *overview.routes(emulator)]
+    return [*checkout.routes(emulator), *invoice.routes(emulator), *overview.routes(emulator), *portal.routes(emulator)]

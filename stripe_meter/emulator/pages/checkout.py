@@ -9,7 +9,6 @@ from __future__ import annotations
 from decimal import Decimal
 from html import escape
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -21,7 +20,7 @@ from stripe_meter.emulator.cards import card_of
 from stripe_meter.emulator.completion import complete
 from stripe_meter.emulator.errors import JSON, ApiError
 from stripe_meter.emulator.pages.layout import alert, not_found, page, rows
-from stripe_meter.emulator.reading import TooLarge, body_of
+from stripe_meter.emulator.reading import form_of
 
 if TYPE_CHECKING:
     from stripe_meter.emulator.core import Emulator
@@ -43,7 +42,7 @@ def routes(emulator: Emulator) -> list[Route]:
         return _page_for(emulator.account, request.path_params["id"])
 
     async def submit(request: Request) -> Response:
-        fields = await _form(request)
+        fields = await form_of(request)
         with emulator.account.lock:
             answer = _submit(emulator.account, request.path_params["id"], fields)
         emulator.courier.pump()
@@ -53,7 +52,7 @@ def routes(emulator: Emulator) -> list[Route]:
         return _challenge(emulator.account, request.path_params["id"])
 
     async def answer_challenge(request: Request) -> Response:
-        fields = await _form(request)
+        fields = await form_of(request)
         with emulator.account.lock:
             answer = _answer(emulator.account, request.path_params["id"], fields)
         emulator.courier.pump()
@@ -65,14 +64,6 @@ def routes(emulator: Emulator) -> list[Route]:
         Route("/c/pay/{id}/authenticate", challenge, methods=["GET"]),
         Route("/c/pay/{id}/authenticate", answer_challenge, methods=["POST"]),
     ]
-
-
-async def _form(request: Request) -> dict[str, str]:
-    try:
-        text = await body_of(request)
-    except TooLarge:
-        return {}
-    return {name: values[-1].strip() for name, values in parse_qs(text).items()}
 
 
 def _page_for(account: Account, id: str, problem: str | None = None, typed: dict[str, str] | None = None) -> Response:

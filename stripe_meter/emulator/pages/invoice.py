@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from html import escape
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -20,7 +19,7 @@ from stripe_meter.emulator.cards import new_payment_method
 from stripe_meter.emulator.errors import JSON, ApiError
 from stripe_meter.emulator.events import emit
 from stripe_meter.emulator.pages.layout import alert, badge, moment, not_found, page, rows
-from stripe_meter.emulator.reading import TooLarge, body_of
+from stripe_meter.emulator.reading import form_of
 from stripe_meter.emulator.resources.invoices import pay_invoice
 
 if TYPE_CHECKING:
@@ -35,12 +34,9 @@ def routes(emulator: Emulator) -> list[Route]:
         return _page_for(emulator.account, request.path_params["id"])
 
     async def submit(request: Request) -> Response:
-        try:
-            fields = parse_qs(await body_of(request))
-        except TooLarge:
-            fields = {}
+        fields = await form_of(request)
         with emulator.account.lock:
-            answer = _pay(emulator.account, request.path_params["id"], fields.get("card", [""])[-1])
+            answer = _pay(emulator.account, request.path_params["id"], fields.get("card", ""))
         emulator.courier.pump()
         return answer
 

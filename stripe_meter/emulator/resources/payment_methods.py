@@ -1,6 +1,6 @@
-"""Payment methods and the intents of Checkout: just enough to give a customer a card and to look at it.
+"""Payment methods: just enough to give a customer a card and to look at it.
 
-Owns: attaching Stripe's test tokens (`pm_card_visa` …), listing, detaching, and retrieving intents. Does not own:
+Owns: attaching Stripe's test tokens (`pm_card_visa` …), listing and detaching. Does not own:
 charging (`cards`). Attaching a card that declines is a 402, as on Stripe.
 """
 
@@ -58,14 +58,6 @@ def _one_of_customer(account: Account, params: JSON, customer: str, id: str) -> 
     return method
 
 
-def _payment_intent(account: Account, params: JSON, id: str) -> JSON:
-    return account.store.get("payment_intent", id)
-
-
-def _setup_intent(account: Account, params: JSON, id: str) -> JSON:
-    return account.store.get("setup_intent", id)
-
-
 KEY: Final = "payment_method"
 ROOT: Final = "/v1/payment_methods/{id}"
 OF: Final = "/v1/customers/{customer}/payment_methods"
@@ -75,6 +67,4 @@ OPERATIONS: Final = (
     Operation("POST", ROOT + "/detach", "PaymentMethodDetachParams", _detach, KEY),
     Operation("GET", OF, "CustomerPaymentMethodListParams", _of_customer, KEY, f"type {PAGING}"),
     Operation("GET", OF + "/{id}", "CustomerPaymentMethodRetrieveParams", _one_of_customer, KEY),
-    Operation("GET", "/v1/payment_intents/{id}", "PaymentIntentRetrieveParams", _payment_intent, "payment_intent"),
-    Operation("GET", "/v1/setup_intents/{id}", "SetupIntentRetrieveParams", _setup_intent, "setup_intent"),
 )

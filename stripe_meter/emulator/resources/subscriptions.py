@@ -27,7 +27,7 @@ def subscribe(account: Account, customer: JSON, wanted: list[JSON], fields: JSON
     for item in wanted:
         new_item(account, subscription, item)
     if fields.get("cancel_at_period_end"):
-        _cancel_at_end(account, subscription, True)
+        cancel_at_end(account, subscription, True)
     cycle.start(account, subscription, fields.get("payment_behavior", "allow_incomplete"))
     return subscription
 
@@ -56,7 +56,8 @@ def _retrieve(account: Account, params: JSON, id: str) -> JSON:
     return account.store.get("subscription", id)
 
 
-def _cancel_at_end(account: Account, subscription: JSON, wanted: bool) -> None:
+def cancel_at_end(account: Account, subscription: JSON, wanted: bool) -> None:
+    """Cancel at the end of the last period, or take that back."""
     ends = [item["current_period_end"] for item in items_of(account, subscription["id"])]
     subscription["cancel_at_period_end"] = wanted
     subscription["cancel_at"] = max(ends) if wanted else None
@@ -76,7 +77,7 @@ def _update(account: Account, params: JSON, id: str) -> JSON:
         if name in params:
             subscription[name] = params[name] or None
     if "cancel_at_period_end" in params:
-        _cancel_at_end(account, subscription, params["cancel_at_period_end"])
+        cancel_at_end(account, subscription, params["cancel_at_period_end"])
     previous = changed(before, subscription)
     if previous or "items" in params:
         emit(account, "customer.subscription.updated", subscription, previous)
