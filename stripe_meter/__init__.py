@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stripe_meter.domain.identity import Principal
     from stripe_meter.domain.plans import PayAsYouGo
     from stripe_meter.domain.usage import Call
     from stripe_meter.errors import PaymentRequired, StripeMeterError
@@ -21,7 +20,6 @@ __all__ = [
     "Call",
     "PayAsYouGo",
     "PaymentRequired",
-    "Principal",
     "StripeMeter",
     "StripeMeterError",
     "current_call",
@@ -32,7 +30,6 @@ _HOME = {
     "Call": "stripe_meter.domain.usage",
     "PayAsYouGo": "stripe_meter.domain.plans",
     "PaymentRequired": "stripe_meter.errors",
-    "Principal": "stripe_meter.domain.identity",
     "StripeMeter": "stripe_meter.meter",
     "StripeMeterError": "stripe_meter.errors",
     "current_call": "stripe_meter.mcp.decorator",

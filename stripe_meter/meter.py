@@ -98,6 +98,8 @@ class StripeMeter:
     def lifespan(self, inner: Any = None) -> Callable[[Any], AbstractAsyncContextManager[Any]]:
         """A lifespan for the server that delivers all usage before it ends; `inner` is your own, if you have one."""
 
+        import anyio.to_thread
+
         @asynccontextmanager
         async def lifespan(server: Any) -> AsyncIterator[Any]:
             try:
@@ -107,7 +109,8 @@ class StripeMeter:
                     async with inner(server) as state:
                         yield state
             finally:
-                await self.drain()
+                # In a thread: the server's loop goes on meanwhile.
+                await anyio.to_thread.run_sync(self.flush)
 
         return lifespan
 
@@ -117,14 +120,8 @@ class StripeMeter:
 
         return app(self.engine)
 
-    async def drain(self, timeout: float = 5.0) -> bool:
-        """Wait until Stripe has all usage, at most `timeout` seconds; whether it has."""
-        import anyio.to_thread
-
-        return await anyio.to_thread.run_sync(self.engine.flush, timeout)
-
     def flush(self, timeout: float = 5.0) -> bool:
-        """The same for code without a loop."""
+        """Wait until Stripe has all usage, at most `timeout` seconds; whether it has."""
         return self.engine.flush(timeout)
 
     def stats(self) -> FlusherStats:

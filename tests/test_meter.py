@@ -62,17 +62,6 @@ async def test_a_lifespan_delivers_everything_before_the_server_ends(
     assert seen == ["start", "end"]
 
 
-async def test_draining_waits_without_blocking_the_loop(billing: StripeMeter, stripe: EmulatorServer) -> None:
-    """And says whether Stripe has everything."""
-    tool = a_tool()
-    caller = await pay(billing.engine, stripe, tool)
-    admission = await billing.engine.admit(tool, caller)
-    admission.settle(1)  # type: ignore[union-attr]  # the caller has paid
-    assert await billing.drain()
-    assert billing.flush()
-    assert billing.stats().delivered == 1
-
-
 async def test_a_process_default_is_built_from_the_environment(
     stripe: EmulatorServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

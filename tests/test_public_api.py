@@ -17,7 +17,6 @@ def test_the_public_names_are_exactly_these() -> None:
         "Call",
         "PayAsYouGo",
         "PaymentRequired",
-        "Principal",
         "StripeMeter",
         "StripeMeterError",
         "current_call",

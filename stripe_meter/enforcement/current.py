@@ -1,6 +1,6 @@
 """Which engine bills a call: found when the tool is called, never when it is imported.
 
-Owns the order: a test's override, the one named at the decorator, the one serving this request, the process default
+Owns the order: the one named at the decorator, the one serving this request, the process default
 built from the environment. Knows nothing of how the default is built; the composition root says so.
 """
 
@@ -15,8 +15,6 @@ from stripe_meter.errors import ConfigurationError
 if TYPE_CHECKING:
     from stripe_meter.enforcement.engine import Engine
 
-#: Set by `stripe_meter.testing`.
-override: Final[ContextVar[Engine | None]] = ContextVar("stripe_meter_override", default=None)
 #: Set by the middleware that `attach` installs, around each request.
 serving: Final[ContextVar[Engine | None]] = ContextVar("stripe_meter_serving", default=None)
 
@@ -26,7 +24,7 @@ class _Default:
 
     build: Callable[[], Engine] | None = None
     engine: Engine | None = None
-    configured = 0
+    is_configured = False
 
 
 _default: Final = _Default()
@@ -39,7 +37,7 @@ def build_default_with(build: Callable[[], Engine]) -> None:
 
 def configured() -> None:
     """Note that the author built a StripeMeter, so that a bare `@metered` cannot quietly use another one."""
-    _default.configured += 1
+    _default.is_configured = True
 
 
 def find(explicit: Engine | None) -> Engine:
@@ -48,10 +46,10 @@ def find(explicit: Engine | None) -> Engine:
     Raises:
         ConfigurationError: A StripeMeter was configured, but nothing connects it to this tool.
     """
-    engine = override.get() or explicit or serving.get() or _default.engine
+    engine = explicit or serving.get() or _default.engine
     if engine is not None:
         return engine
-    if _default.configured:
+    if _default.is_configured:
         raise ConfigurationError(
             "a StripeMeter was configured, but this tool is not connected to it; write `billing.attach(mcp)` "
             "once, or `@billing.metered(…)` above the tool"

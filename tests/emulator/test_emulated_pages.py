@@ -88,3 +88,36 @@ def test_overview_shows_every_kind_of_object(shop: Shop) -> None:
 def test_empty_overview_says_so(server: EmulatorServer) -> None:
     """A new emulator shows empty sections, not errors."""
     assert "None yet." in httpx.get(server.url).text
+
+
+def test_small_invoice_says_where_its_amount_went(shop: Shop) -> None:
+    """Less than the minimum charge goes to the customer balance; the page says so (docs/verified.md)."""
+    shop.subscribe()
+    shop.use("3")
+    shop.server.advance(31 * 86_400 + 3700)
+    text = httpx.get(shop.newest_invoice().hosted_invoice_url).text
+    assert "Moved to the customer balance: less than the minimum charge of 0.50 USD" in text
+
+
+def test_overview_and_invoice_show_credits(shop: Shop) -> None:
+    """Grants with what is left, and what they paid."""
+    amount = {"type": "monetary", "monetary": {"currency": "usd", "value": 1000}}
+    scope = {"scope": {"price_type": "metered"}}
+    shop.v1.billing.credit_grants.create(
+        {
+            "customer": shop.customer,
+            "amount": amount,
+            "applicability_config": scope,
+            "expires_at": shop.now + 99 * 86_400,
+        }
+    )
+    shop.subscribe()
+    shop.use("30")
+    shop.server.advance(31 * 86_400 + 3700)
+    assert "Billing credits" in httpx.get(shop.newest_invoice().hosted_invoice_url).text
+    assert "8.50 USD" in httpx.get(shop.server.url).text
+
+
+def test_headings_of_all_sections_have_one_size(shop: Shop) -> None:
+    """A section with rows and one without look alike."""
+    assert "h2,caption{font-size:1.05rem" in httpx.get(shop.server.url).text

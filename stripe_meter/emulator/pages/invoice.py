@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from stripe_meter.emulator.account import Account
-from stripe_meter.emulator.billing import shown_money
+from stripe_meter.emulator.billing import minimum_charge, shown_money
 from stripe_meter.emulator.cards import new_payment_method
 from stripe_meter.emulator.errors import JSON, ApiError
 from stripe_meter.emulator.events import emit
@@ -50,27 +50,42 @@ def _page_for(account: Account, id: str, problem: str | None = None) -> Response
     currency = invoice["currency"]
     stored = invoice["lines"]["data"]
     lines = [(escape(line["description"]), escape(shown_money(line["amount"], currency))) for line in stored]
+    credited = sum(row["amount"] for row in invoice["total_pretax_credit_amounts"])
+    if credited:
+        lines.append(("Billing credits", escape(shown_money(-credited, currency))))
     total = ("Total", escape(shown_money(invoice["total"], currency)))
     content = (
         f'<div class="card"><p class="soft">Invoice {escape(invoice["number"] or "(draft)")} from</p>'
         f"<h1>{escape(account.merchant)}</h1><p>{badge(invoice['status'])}</p>"
         f'<p class="soft">For {escape(invoice["customer_email"] or invoice["customer"])}<br>'
         f"{moment(invoice['period_start'])} \u2013 {moment(invoice['period_end'])}</p>{rows(lines, total)}"
-        f"{_balance(invoice)}</div>{_pay_form(invoice, problem)}"
+        f"{_balance(account, invoice)}</div>{_pay_form(invoice, problem)}"
     )
     return page(f"Invoice {invoice['number'] or id}", content, 402 if problem else 200)
 
 
-def _balance(invoice: JSON) -> str:
-    """How the customer's balance changed what is due."""
+def _balance(account: Account, invoice: JSON) -> str:
+    """How credits and the customer's balance changed what is due."""
     currency = invoice["currency"]
     lines = [("Amount due", escape(shown_money(invoice["amount_due"], currency)))]
+    moved = _moved(account, invoice)
+    if moved:
+        least = shown_money(minimum_charge(currency), currency)
+        words = f"Moved to the customer balance: less than the minimum charge of {least}"
+        lines.insert(0, (escape(words), escape(shown_money(moved, currency))))
     if invoice["starting_balance"] != 0:
         shown = shown_money(invoice["starting_balance"], currency)
         lines.insert(0, ("Customer balance before (negative is credit)", escape(shown)))
     if invoice["status"] == "paid":
         lines.append(("Paid", escape(shown_money(invoice["amount_paid"], currency))))
     return rows(lines)
+
+
+def _moved(account: Account, invoice: JSON) -> int:
+    """What was too small to charge and went to the next invoice."""
+    rows = account.store.all("customer_balance_transaction")
+    mine = [row for row in rows if row["invoice"] == invoice["id"] and row["type"] == "invoice_too_small"]
+    return sum(row["amount"] for row in mine)
 
 
 def _pay_form(invoice: JSON, problem: str | None) -> str:

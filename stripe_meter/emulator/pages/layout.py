@@ -24,7 +24,7 @@ main.wide{max-width:70rem}
 font-weight:600;letter-spacing:.02em}
 .card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:1.25rem;margin:1rem 0}
 h1{font-size:1.35rem;line-height:1.25;margin:.25rem 0 .5rem}
-h2{font-size:1.05rem;margin:0 0 .5rem}
+h2,caption{font-size:1.05rem;font-weight:700;line-height:1.5;margin:0 0 .5rem}
 p{margin:.5rem 0}
 .soft{color:var(--soft);font-size:.9rem}
 .rows{list-style:none;margin:0;padding:0}
@@ -44,14 +44,18 @@ a.cancel{display:block;margin-top:1rem;text-align:center}
 :focus-visible{outline:3px solid var(--key);outline-offset:2px}
 .alert{background:var(--bad-back);color:var(--bad);border:1px solid var(--bad);border-radius:8px;
 padding:.7rem;margin:0 0 1rem}
-.status{display:inline-block;padding:.05rem .55rem;border:1px solid currentColor;border-radius:99px;font-size:.8rem}
+.status{display:inline-block;padding:.05rem .55rem;border:1px solid currentColor;border-radius:99px;font-size:.8rem;
+white-space:nowrap}
 .paid,.active,.complete,.succeeded{color:var(--good)}
 .past_due,.void,.canceled,.failed{color:var(--bad)}
 .scroll{overflow-x:auto}
 table{width:100%;border-collapse:collapse;font-size:.9rem}
-caption{text-align:left;font-weight:600;padding-bottom:.3rem}
+caption{text-align:left;padding-bottom:.5rem}
 th{text-align:left;color:var(--soft);font-weight:600}
-th,td{padding:.45rem .75rem .45rem 0;border-top:1px solid var(--line);vertical-align:top;min-width:5rem}
+th,td{padding:.45rem .75rem .45rem 0;border-top:1px solid var(--line);vertical-align:top}
+@media(min-width:40rem){th,td{min-width:5rem}}
+@media(max-width:30rem){.wide .card{padding:.9rem}.wide table{font-size:.8rem}.wide td,.wide th{padding-right:.5rem}
+.wide .status{padding:0 .35rem;font-size:.72rem}}
 code{font-size:.85em;overflow-wrap:anywhere}
 details summary{cursor:pointer;margin-top:.9rem}
 """

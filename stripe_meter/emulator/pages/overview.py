@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from stripe_meter.emulator import credits
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.billing import plain, shown_money
 from stripe_meter.emulator.errors import JSON
@@ -47,6 +48,7 @@ def _overview(account: Account) -> Response:
         _meters(account),
         _subscriptions(account),
         _invoices(account),
+        _grants(account),
         _sessions(account),
         _errors(account),
         _events(account),
@@ -99,6 +101,16 @@ def _invoices(account: Account) -> str:
         total = escape(shown_money(row["total"], row["currency"]))
         lines.append([link, _code(row["customer"]), total, badge(row["status"])])
     return table("Invoices", ("Invoice", "Customer", "Total", "Status"), lines)
+
+
+def _grants(account: Account) -> str:
+    lines = []
+    for row in _newest(account, "billing.credit_grant"):
+        currency = credits.currency_of(row)
+        left = [shown_money(count(account, row), currency) for count in (credits.available, credits.ledger)]
+        ends = "never" if row["expires_at"] is None else moment(row["expires_at"])
+        lines.append([_code(row["id"]), _code(row["customer"]), *map(escape, left), ends])
+    return table("Credit grants", ("Id", "Customer", "Available", "Ledger", "Expires"), lines)
 
 
 def _sessions(account: Account) -> str:
