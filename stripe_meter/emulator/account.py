@@ -35,6 +35,10 @@ class Switches:
     rate_limit: int | None = None
     stream: Literal["allowed", "refused"] = "allowed"
     shared_identifiers: bool = False
+    report_window: float = 1.0
+    webhook_duplicates: int = 0
+    webhook_order: Literal["arrival", "reversed", "shuffled"] = "arrival"
+    webhook_seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,8 @@ class Account:
         self.feature_products: dict[str, str] = {}
         self.item_features: dict[tuple[str, str], list[str]] = {}
         self.entitled: dict[str, dict[str, str]] = {}
+        self.destination_urls: dict[str, str] = {}
+        self.rejections: dict[str | None, list[JSON]] = {}
         self.meter_errors: deque[JSON] = deque(maxlen=1000)
 
     def now(self) -> int:

@@ -36,6 +36,7 @@ from stripe_meter.emulator.resources import (
     refunds,
     subscription_items,
     subscriptions,
+    v2_core,
     v2_meter_events,
     webhook_endpoints,
 )
@@ -59,6 +60,7 @@ RESOURCES: Final = (
     refunds,
     subscription_items,
     subscriptions,
+    v2_core,
     v2_meter_events,
     webhook_endpoints,
 )
@@ -202,7 +204,10 @@ class Api:
         """Typed parameters that the operation takes; raises ParameterError for all others."""
         read = contract_json.read if call.v2 and call.method == "POST" else contract.read
         try:
-            params = read(contract.params_class(operation.params), call.parameters())
+            given = call.parameters()
+            # A cursor that the emulator itself put into `next_page_url`; no parameter type knows it.
+            cursor = {"page": given.pop("page")} if call.v2 and "page" in given else {}
+            params = {**read(contract.params_class(operation.params), given), **cursor}
         finally:
             self.fidelity.request(operation)
         operation.check_supported(params)

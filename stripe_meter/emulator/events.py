@@ -50,7 +50,7 @@ def emit(account: Account, type: str, row: JSON, previous: JSON | None = None) -
     account.watch_event(type, data["object"])
     if previous is not None:
         data["previous_attributes"] = copy.deepcopy(previous)
-    endpoints = [end for end in account.store.all("webhook_endpoint") if _wants(end, type)]
+    endpoints = _takers(account, type, thin=False)
     event = account.store.add(
         {
             "id": account.ids.new("evt"),
@@ -64,8 +64,24 @@ def emit(account: Account, type: str, row: JSON, previous: JSON | None = None) -
             "type": type,
         }
     )
-    account.journal.waiting.extend(Delivery(event["id"], type, end["id"], end["url"]) for end in endpoints)
+    deliver(account, event["id"], type, thin=False)
     return event
+
+
+def deliver(account: Account, event: str, type: str, *, thin: bool) -> None:
+    """Queue an event for everyone who wants it, as many times as the switch says."""
+    for endpoint in _takers(account, type, thin=thin):
+        url = endpoint["url"] if "url" in endpoint else account.destination_urls[endpoint["id"]]
+        for _ in range(1 + account.switches.webhook_duplicates):
+            account.journal.waiting.append(Delivery(event, type, endpoint["id"], url))
+
+
+def _takers(account: Account, type: str, *, thin: bool) -> list[JSON]:
+    """Webhook endpoints (snapshots only) and event destinations with the right payload that want the type."""
+    rows = [] if thin else list(account.store.all("webhook_endpoint"))
+    payload = "thin" if thin else "snapshot"
+    rows += [row for row in account.store.all("v2.core.event_destination") if row["event_payload"] == payload]
+    return [row for row in rows if _wants(row, type)]
 
 
 def changed(old: JSON, new: JSON) -> JSON:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal
 
-from stripe_meter.emulator import invoicing
+from stripe_meter.emulator import invoicing, thin_events
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.errors import JSON
 from stripe_meter.emulator.resources.meters import meter_for
@@ -80,6 +80,8 @@ def _process(account: Account, event: Received) -> None:
     try:
         meter, customer, value = countable(account, event)
     except Rejected as reason:
+        known = meter_for(account, event.event_name)
+        thin_events.rejected(account, None if known is None else known["id"], reason.code, str(reason), event.request)
         account.meter_errors.append(
             {
                 "code": reason.code,
@@ -90,8 +92,8 @@ def _process(account: Account, event: Received) -> None:
             }
         )
         return
-    known = mark(account, event.road, event.identifier)
-    account.usage.add(meter["id"], customer, Record(event.timestamp, value, event.received, known))
+    name = mark(account, event.road, event.identifier)
+    account.usage.add(meter["id"], customer, Record(event.timestamp, value, event.received, name))
     refresh_drafts(account, customer)
 
 

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Final, Literal, Union, get_args, get_origin, g
 from stripe import ListObject, SearchResultObject
 from stripe._object_classes import OBJECT_CLASSES, V2_OBJECT_CLASSES
 from stripe._stripe_object import StripeObject, UntypedStripeObject
+from stripe.events._event_classes import get_v2_event_class
 
 from stripe_meter.emulator.errors import JSON
 
@@ -51,7 +52,8 @@ def known_object(row: Any) -> str | None:
         return _list_of(row, known_object)
     if row.get("object") == "search_result":
         return _search_of(row, known_object)
-    cls = resource_class(str(row.get("object")))
+    cls = _event_class(str(row.get("type"))) if row.get("object") == "v2.core.event" else None
+    cls = cls or resource_class(str(row.get("object")))
     if cls is None:
         return f".object: Stripe has no object named {row.get('object')!r}"
     return _object(cls)(row)
@@ -68,14 +70,21 @@ def resource_class(name: str) -> type | None:
 
 
 @cache
+def _event_class(type: str) -> Any:
+    """The SDK's class of a fetched v2 event, which knows its `data`, or None."""
+    found = get_v2_event_class(type)
+    return None if found is StripeObject else found
+
+
+@cache
 def _hints(cls: type) -> dict[str, Any]:
     """The annotated fields of a class; names imported for type checking only are looked up as well."""
-    module = sys.modules[cls.__module__]
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
-        if base.__module__ == cls.__module__:
+        if base.__module__ in (cls.__module__, "stripe.v2.core._event"):
+            module = sys.modules[base.__module__]
             namespace = SimpleNamespace(__annotations__=inspect.get_annotations(base))
-            hints.update(get_type_hints(namespace, globalns=vars(module), localns=_typing_names(cls.__module__)))
+            hints.update(get_type_hints(namespace, globalns=vars(module), localns=_typing_names(base.__module__)))
     return {name: hint for name, hint in hints.items() if get_origin(hint) is not ClassVar}
 
 

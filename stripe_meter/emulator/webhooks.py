@@ -10,12 +10,14 @@ import hashlib
 import hmac
 import http.client
 import json
+import random
 import time
 from typing import Final
 from urllib.parse import urlsplit
 
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.events import Delivery
+from stripe_meter.emulator.thin_events import KIND, delivered
 
 TIMEOUT_SECONDS: Final = 10.0
 BACKOFF_SECONDS: Final = (5.0, 60.0, 600.0)
@@ -33,6 +35,7 @@ class Courier:
 
     def __init__(self, account: Account) -> None:
         self._account = account
+        self._dice = random.Random(account.switches.webhook_seed)  # noqa: S311  # repeatable on purpose
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -47,7 +50,7 @@ class Courier:
         with self._account.lock:
             while journal.waiting and journal.in_flight < MAX_CONCURRENT:
                 journal.in_flight += 1
-                task = asyncio.get_running_loop().create_task(self._carry(journal.waiting.popleft()))
+                task = asyncio.get_running_loop().create_task(self._carry(self._next()))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
@@ -66,20 +69,34 @@ class Courier:
     def _send(self, delivery: Delivery) -> None:
         account = self._account
         with account.lock:
-            event = account.store.find("event", delivery.event)
-            endpoint = account.store.find("webhook_endpoint", delivery.endpoint)
-            if event is None or endpoint is None:
-                return
-            payload = json.dumps(event, indent=2)
-            secret = account.webhook_secrets[delivery.endpoint]
+            payload, secret = self._payload(delivery), account.webhook_secrets.get(delivery.endpoint)
+        if payload is None or secret is None:
+            return
         try:
             # Receivers compare the signature's time with their own clock, so it is real time, not the emulator's.
-            delivery.status = _post(endpoint["url"], payload, signature(payload, secret, int(time.time())))
+            delivery.status = _post(delivery.url, payload, signature(payload, secret, int(time.time())))
             delivery.error = None
         except (OSError, http.client.HTTPException) as error:
             delivery.error = type(error).__name__
         with account.lock:
             self._record(delivery)
+
+    def _payload(self, delivery: Delivery) -> str | None:
+        """The body to send: a snapshot event whole, a thin one without its data."""
+        event = self._account.store.find("event", delivery.event)
+        if event is not None:
+            return json.dumps(event, indent=2)
+        thin = self._account.store.find(KIND, delivery.event)
+        return None if thin is None else json.dumps(delivered(thin))
+
+    def _next(self) -> Delivery:
+        """The next delivery to start, in the order of the switch: webhooks come in no promised order."""
+        waiting, switches = self._account.journal.waiting, self._account.switches
+        if switches.webhook_order == "reversed":
+            return waiting.pop()
+        if switches.webhook_order == "shuffled":
+            waiting.rotate(-self._dice.randrange(len(waiting)))
+        return waiting.popleft()
 
     def _record(self, delivery: Delivery) -> None:
         account = self._account
@@ -87,7 +104,7 @@ class Courier:
         if delivery.error is None and delivery.status is not None and delivery.status < 300:
             event = account.store.find("event", delivery.event)
             if event is not None:
-                event["pending_webhooks"] -= 1
+                event["pending_webhooks"] = max(0, event["pending_webhooks"] - 1)
         elif delivery.attempt <= len(BACKOFF_SECONDS):
             again = Delivery(delivery.event, delivery.type, delivery.endpoint, delivery.url, delivery.attempt + 1)
             at = account.clock.now() + BACKOFF_SECONDS[delivery.attempt - 1]

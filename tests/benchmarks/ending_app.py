@@ -27,7 +27,7 @@ FRAMEWORK: Final = "ENDINGS_FRAMEWORK"
 NOTES: Final = "ENDINGS_NOTES"
 #: Calls that the process makes by itself: before it serves in the endings that fork, after it served in others.
 OWN_CALLS: Final = 10
-_PRICE: Final = "$0.01"
+_PRICE: Final = "$0.05"
 
 
 def note(line: str) -> None:

@@ -5,7 +5,7 @@ count (`metering`) or how a token is checked (`auth`). A single event that canno
 an event of the stream that cannot count is answered 200 and reported later.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from stripe_meter.emulator.account import Account
@@ -13,15 +13,11 @@ from stripe_meter.emulator.errors import JSON, ApiError, invalid
 from stripe_meter.emulator.metering import Received, Rejected, Road, countable, receive, repeated
 from stripe_meter.emulator.resources.meter_events import MAX_LENGTH
 from stripe_meter.emulator.routing import Operation
+from stripe_meter.emulator.thin_events import rfc3339
 
 SESSION_SECONDS: Final = 15 * 60
 MAX_EVENTS: Final = 100
 LIVE_ONLY: Final = "The meter event stream is only available in live mode."
-
-
-def rfc3339(seconds: float) -> str:
-    """A time as API v2 writes it: `2026-11-01T12:00:00.000Z`."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _seconds(text: str, param: str) -> int:

@@ -25,7 +25,8 @@ def is_loopback(host: str | None) -> bool:
         return host == "localhost"
 
 
-def _check_url(account: Account, url: str) -> None:
+def check_url(account: Account, url: str, param: str = "url") -> None:
+    """Refuse what is no address, and addresses off this machine unless the switch allows them."""
     try:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and parts.port != 0
@@ -33,14 +34,14 @@ def _check_url(account: Account, url: str) -> None:
         usable = False
     if not usable or not parts.hostname:
         raise invalid(
-            "Invalid URL: an explicit scheme (such as https) and a host must be provided.", "url", "url_invalid"
+            "Invalid URL: an explicit scheme (such as https) and a host must be provided.", param, "url_invalid"
         )
     if not account.switches.remote_webhooks and not is_loopback(parts.hostname):
-        raise invalid("The emulator delivers webhooks to loopback addresses only.", "url", "url_invalid")
+        raise invalid("The emulator delivers webhooks to loopback addresses only.", param, "url_invalid")
 
 
 def _create(account: Account, params: JSON) -> JSON:
-    _check_url(account, params["url"])
+    check_url(account, params["url"])
     if not params["enabled_events"]:
         raise invalid("You must enable at least one event.", "enabled_events")
     row: JSON = {
@@ -68,7 +69,7 @@ def _retrieve(account: Account, params: JSON, id: str) -> JSON:
 def _update(account: Account, params: JSON, id: str) -> JSON:
     row = account.store.get("webhook_endpoint", id)
     if "url" in params:
-        _check_url(account, params["url"])
+        check_url(account, params["url"])
         row["url"] = params["url"]
     if "disabled" in params:
         row["status"] = "disabled" if params["disabled"] else "enabled"
