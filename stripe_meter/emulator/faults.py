@@ -4,6 +4,7 @@ Owns: a plan of faults matched by method and path prefix. Does not own: acting t
 the order they were added; one that has happened `times` times is gone.
 """
 
+import random
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -12,6 +13,20 @@ from stripe_meter.emulator.errors import JSON
 Kind = Literal["status", "slow", "lost", "late", "garbage"]
 KINDS: Final = get_args(Kind)
 MAX_PLANNED: Final = 10_000
+# What a client of Stripe meets in the wild; chosen from by seed.
+USUAL: Final[tuple[JSON, ...]] = (
+    {"kind": "status", "status": 429, "reason": "endpoint-rate"},
+    {"kind": "status", "status": 429, "code": "lock_timeout"},
+    {"kind": "status", "status": 500, "stored": True},
+    {"kind": "status", "status": 500, "stored": True, "effect": True},
+    {"kind": "status", "status": 503},
+    {"kind": "status", "status": 503, "effect": True},
+    {"kind": "slow", "seconds": 0.02},
+    {"kind": "lost"},
+    {"kind": "lost", "effect": False},
+    {"kind": "late", "seconds": 0.1},
+    {"kind": "garbage"},
+)
 
 
 @dataclass(slots=True)
@@ -77,6 +92,22 @@ class Faults:
         fault = Fault(**fields)
         self._plan.append(fault)
         return fault
+
+    def plan_from(self, seed: int, length: int, *, path: str = "/v1", faulty: float = 0.3) -> list[Fault]:
+        """Plan faults for the next `length` requests under `path`; the same seed plans the same ones again.
+
+        About `faulty` of the requests meet one. Print the seed of a failing run, and the run can be had again.
+        """
+        dice = random.Random(seed)  # noqa: S311  # repeatable on purpose
+        planned, skip = [], 0
+        for _ in range(length):
+            if dice.random() >= faulty:
+                skip += 1
+                continue
+            fields = dict(dice.choice(USUAL))
+            planned.append(self.add(path=path, skip=skip, **fields))
+            skip = 0
+        return planned
 
     def clear(self) -> None:
         """Forget all faults."""

@@ -28,6 +28,7 @@ Checker = Callable[[Any], str | None]
 DECIMAL: Final = re.compile(r"-?\d+(\.\d+)?")
 PRIMITIVES: Final = {str: "a string", int: "an integer", bool: "a boolean"}
 DELETED: Final = frozenset({"id", "object", "deleted"})
+DELETED_V2: Final = frozenset({"id", "object"})
 V2_PAGE: Final = frozenset({"data", "next_page_url", "previous_page_url"})
 
 
@@ -52,6 +53,8 @@ def known_object(row: Any) -> str | None:
         return _list_of(row, known_object)
     if row.get("object") == "search_result":
         return _search_of(row, known_object)
+    if row.keys() == DELETED_V2 and str(row["object"]).startswith("v2."):
+        return None
     cls = _event_class(str(row.get("type"))) if row.get("object") == "v2.core.event" else None
     cls = cls or resource_class(str(row.get("object")))
     if cls is None:
