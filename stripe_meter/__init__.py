@@ -5,8 +5,8 @@ The public names are imported on first use, so that `import stripe_meter` costs 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+# Spelled out, because importing `typing` would cost more than everything else here.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from stripe_meter.domain.plans import PayAsYouGo
     from stripe_meter.domain.usage import Call

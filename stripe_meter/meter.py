@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from stripe_meter.domain.plans import PayAsYouGo
 from stripe_meter.domain.usage import Call
 from stripe_meter.enforcement import current
-from stripe_meter.enforcement.engine import Engine
-from stripe_meter.enforcement.flusher.tallies import FlusherStats
 from stripe_meter.errors import ConfigurationError
 from stripe_meter.mcp.decorator import metered
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from stripe_meter.enforcement.engine import Engine
+    from stripe_meter.enforcement.flusher.tallies import FlusherStats
     from stripe_meter.settings import Settings
 
 __all__ = ["StripeMeter", "metered"]
@@ -37,6 +37,9 @@ async def _local_pages(engine: Engine) -> str:
 
 
 def _default_engine() -> Engine:
+    # Not at the top: a module that only decorates tools needs neither asyncio nor threads.
+    from stripe_meter.enforcement.engine import Engine
+
     engine = Engine()
     engine.local_pages = _local_pages
     return engine
@@ -58,6 +61,8 @@ class StripeMeter:
     """
 
     def __init__(self, plans: Sequence[PayAsYouGo] = (PayAsYouGo(),), *, settings: Settings | None = None) -> None:
+        from stripe_meter.enforcement.engine import Engine
+
         self.engine = Engine(plans, settings)
         self.engine.local_pages = _local_pages
         current.configured()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from stripe_meter.domain.rates import Rate, parse_price
-from stripe_meter.errors import PriceError, StripeMeterError
+from stripe_meter.errors import ConfigurationError, PriceError, StripeMeterError
 
 if TYPE_CHECKING:
     from stripe_meter.cli.demo_child import DemoServer
@@ -100,9 +100,13 @@ def command(
 
     Your STRIPE_SECRET_KEY is never used. Afterwards everything keeps serving, for you to look around.
     """
+    from importlib.metadata import version
+
     from stripe_meter.cli import demo_child, standin
     from stripe_meter.cli.output import Teller
 
+    if int(version("mcp").partition(".")[0]) < 2:
+        raise ConfigurationError("the demo is a server of the MCP SDK 2; run pip install 'mcp>=2.3' for it")
     # Whoever ends the demo ends the server it started as well, and asyncio knows how to end on a SIGINT.
     signal.signal(signal.SIGTERM, lambda signum, frame: signal.raise_signal(signal.SIGINT))
     teller = Teller(sys.stderr if as_json else sys.stdout)

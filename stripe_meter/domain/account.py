@@ -17,21 +17,17 @@ class Item:
     """One priced meter of the customer's subscription: a subscription item.
 
     Attributes:
-        id: `si_…`.
         price: Stripe's price id.
         meter: Stripe's meter id, `mtr_…`.
         unit_amount: Minor units for one metered unit; None when the price has tiers, or states it elsewhere.
         currency: Of the subscription; lower-case ISO code.
-        created: Unix seconds; earlier usage is not billed by this item.
         period_end: Unix seconds; first moment of the next billing period.
     """
 
-    id: str
     price: str
     meter: str
     unit_amount: Decimal | None
     currency: str
-    created: int
     period_end: int = 0
 
 
@@ -67,7 +63,7 @@ class Account:
         customer: `cus_…`.
         currency: The customer's currency once Stripe fixed it, or None.
         subscription: Their live subscription of ours, the oldest when there are several, or None.
-        metadata: The customer's metadata: hashes of API keys live there.
+        metadata: What the customer's metadata says of API keys: their hashes.
         deleted: True when Stripe says the customer was deleted.
         renew_at: From then on a call has a newer one fetched beside it.
         fresh_until: Until then the snapshot is served.

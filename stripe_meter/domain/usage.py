@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from stripe_meter.domain.money import Money
@@ -116,15 +117,22 @@ class Receipt(NamedTuple):
 
     def meta(self) -> dict[str, Any]:
         """The JSON form that travels in a result's `_meta`."""
-        amount = self.amount
-        if amount is None:
+        if self.unit_amount is None or self.currency is None:
             return {"tool": self.tool, "charged": False}
+        amount, text = _texts(self.unit_amount, self.currency, self.quantity)
         return {
             "tool": self.tool,
             "charged": self.quantity > 0,
             "quantity": self.quantity,
-            "amount": f"{amount.minor.normalize():f}",
-            "currency": amount.currency,
-            "text": str(amount),
+            "amount": amount,
+            "currency": self.currency,
+            "text": text,
             "customer": self.customer,
         }
+
+
+@lru_cache(maxsize=1024)
+def _texts(unit_amount: Decimal, currency: str, quantity: int) -> tuple[str, str]:
+    """An amount as minor units and for people; most calls cost what the one before cost."""
+    money = Money(unit_amount, currency) * quantity
+    return f"{money.minor.normalize():f}", str(money)

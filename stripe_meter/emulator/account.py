@@ -81,6 +81,8 @@ class Account:
         self.entitled: dict[str, dict[str, str]] = {}
         self.destination_urls: dict[str, str] = {}
         self.rejections: dict[str | None, list[JSON]] = {}
+        self.alert_starts: dict[str, float] = {}
+        self.alerts_fired: set[tuple[str, str]] = set()
         self.meter_errors: deque[JSON] = deque(maxlen=1000)
 
     def now(self) -> int:

@@ -19,6 +19,7 @@ from stripe_meter.emulator.expand import present
 from stripe_meter.emulator.fidelity import Fidelity
 from stripe_meter.emulator.idempotency import KEPT_SECONDS_V2, Idempotency
 from stripe_meter.emulator.resources import (
+    alerts,
     checkout_sessions,
     credit_balances,
     credit_grants,
@@ -29,6 +30,7 @@ from stripe_meter.emulator.resources import (
     invoices,
     meter_events,
     meters,
+    payment_links,
     payment_methods,
     portal,
     prices,
@@ -36,6 +38,7 @@ from stripe_meter.emulator.resources import (
     refunds,
     subscription_items,
     subscriptions,
+    test_clocks,
     v2_core,
     v2_meter_events,
     webhook_endpoints,
@@ -43,6 +46,7 @@ from stripe_meter.emulator.resources import (
 from stripe_meter.emulator.routing import Operation, Router
 
 RESOURCES: Final = (
+    alerts,
     checkout_sessions,
     credit_balances,
     credit_grants,
@@ -53,6 +57,7 @@ RESOURCES: Final = (
     invoices,
     meter_events,
     meters,
+    payment_links,
     payment_methods,
     portal,
     prices,
@@ -60,6 +65,7 @@ RESOURCES: Final = (
     refunds,
     subscription_items,
     subscriptions,
+    test_clocks,
     v2_core,
     v2_meter_events,
     webhook_endpoints,

@@ -1,4 +1,4 @@
-"""The control API under /_emulator: clock, faults, keys, requests, state.
+"""The control API under /_emulator: clock, faults, keys, requests, state, fidelity.
 
 Owns: what tests and the demo turn from another process. Does not own: anything of Stripe. It is open to this machine
 only; a request under another host name is refused, so that no web page can reach it through a rebound name.
@@ -32,6 +32,7 @@ def routes(emulator: Emulator) -> list[Route]:
         ("POST", "faults", _add_fault),
         ("DELETE", "faults", _clear_faults),
         ("GET", "requests", _requests),
+        ("GET", "fidelity", _fidelity),
         ("POST", "settle", _settle),
         ("POST", "keys", _keys),
     ]
@@ -92,6 +93,11 @@ async def _clear_faults(emulator: Emulator, given: Any) -> Any:
 async def _requests(emulator: Emulator, given: Any) -> Any:
     since = int(given.get("since", 0))
     return [asdict(record) for record in emulator.requests if record.index >= since]
+
+
+async def _fidelity(emulator: Emulator, given: Any) -> Any:
+    violations = [asdict(violation) for violation in emulator.violations]
+    return {"operations": emulator.fidelity(), "violations": violations}
 
 
 async def _settle(emulator: Emulator, given: Any) -> Any:

@@ -39,6 +39,9 @@ LINKS: Final = {
     ("billing.credit_balance_transaction", "credit_grant"): "billing.credit_grant",
     ("entitlements.active_entitlement", "feature"): "entitlements.feature",
     ("billing_portal.session", "configuration"): "billing_portal.configuration",
+    ("billing.alert", "usage_threshold.meter"): "billing.meter",
+    ("checkout.session", "payment_link"): "payment_link",
+    ("customer", "test_clock"): "test_helpers.test_clock",
     ("refund", "customer"): "customer",
     ("refund", "payment_intent"): "payment_intent",
     ("customer_balance_transaction", "customer"): "customer",
@@ -107,10 +110,11 @@ def _include(account: Account, node: JSON, part: str) -> bool:
         if part in stored:
             node[part] = copy.deepcopy(stored[part])
         return True
-    if kind == "checkout.session" and part == "line_items":
+    if kind in ("checkout.session", "payment_link") and part == "line_items":
         rows = account.store.get(kind, node["id"])["line_items"]
+        base = "/v1/checkout/sessions" if kind == "checkout.session" else "/v1/payment_links"
         data = [{**row, "price": view(account, account.store.get("price", row["price"]))} for row in rows]
-        node[part] = nested_list(data, f"/v1/checkout/sessions/{node['id']}/line_items")
+        node[part] = nested_list(data, f"{base}/{node['id']}/line_items")
         return True
     if kind == "customer" and part == "subscriptions":
         if node.get("deleted"):

@@ -99,14 +99,14 @@ class Faults:
         About `faulty` of the requests meet one. Print the seed of a failing run, and the run can be had again.
         """
         dice = random.Random(seed)  # noqa: S311  # repeatable on purpose
-        planned, skip = [], 0
+        planned: list[Fault] = []
+        skip = 0  # a fault waits for the good requests before it; those that met a fault do not count
         for _ in range(length):
             if dice.random() >= faulty:
                 skip += 1
                 continue
             fields = dict(dice.choice(USUAL))
             planned.append(self.add(path=path, skip=skip, **fields))
-            skip = 0
         return planned
 
     def clear(self) -> None:

@@ -44,6 +44,7 @@ def invoice_form(account: Account, subscription: JSON | None, customer: JSON, id
         "period_end": now,
         "period_start": now,
         "starting_balance": customer["balance"],
+        "test_clock": customer["test_clock"],
         "status": "draft",
     }
 

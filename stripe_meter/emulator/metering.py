@@ -12,6 +12,7 @@ from typing import Final, Literal
 from stripe_meter.emulator import invoicing, thin_events
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.errors import JSON
+from stripe_meter.emulator.resources import alerts
 from stripe_meter.emulator.resources.meters import meter_for
 from stripe_meter.emulator.usage import Record
 
@@ -95,6 +96,7 @@ def _process(account: Account, event: Received) -> None:
     name = mark(account, event.road, event.identifier)
     account.usage.add(meter["id"], customer, Record(event.timestamp, value, event.received, name))
     refresh_drafts(account, customer)
+    alerts.check(account, meter, customer)
 
 
 def _customer(account: Account, meter: JSON, event: Received) -> str:

@@ -89,6 +89,7 @@ def new_subscription(account: Account, customer: JSON, currency: str, fields: JS
     if (fields.get("billing_mode") or {}).get("type") == "classic":
         row["billing_mode"] = {"flexible": None, "type": "classic"}
     customer["currency"] = currency
+    row["test_clock"] = customer["test_clock"]
     return account.store.add(row)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 INCLUDABLE: Final = {
     "price": ("tiers", "currency_options"),
     "checkout.session": ("line_items",),
+    "payment_link": ("line_items",),
 }
 SUBSCRIPTIONS_SHOWN: Final = 10
 LIVE_STATUSES: Final = frozenset({"active", "past_due", "unpaid", "incomplete", "trialing", "paused"})

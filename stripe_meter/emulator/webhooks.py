@@ -35,7 +35,7 @@ class Courier:
 
     def __init__(self, account: Account) -> None:
         self._account = account
-        self._dice = random.Random(account.switches.webhook_seed)  # noqa: S311  # repeatable on purpose
+        self._dice: random.Random | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -50,7 +50,7 @@ class Courier:
         with self._account.lock:
             while journal.waiting and journal.in_flight < MAX_CONCURRENT:
                 journal.in_flight += 1
-                task = asyncio.get_running_loop().create_task(self._carry(self._next()))
+                task = asyncio.get_running_loop().create_task(self._carry(self.next()))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 
@@ -89,12 +89,14 @@ class Courier:
         thin = self._account.store.find(KIND, delivery.event)
         return None if thin is None else json.dumps(delivered(thin))
 
-    def _next(self) -> Delivery:
+    def next(self) -> Delivery:
         """The next delivery to start, in the order of the switch: webhooks come in no promised order."""
         waiting, switches = self._account.journal.waiting, self._account.switches
         if switches.webhook_order == "reversed":
             return waiting.pop()
         if switches.webhook_order == "shuffled":
+            # Made at the first use, because the seed may be set after the start.
+            self._dice = self._dice or random.Random(switches.webhook_seed)  # noqa: S311  # repeatable on purpose
             waiting.rotate(-self._dice.randrange(len(waiting)))
         return waiting.popleft()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from stripe_meter.domain.account import Account
@@ -30,31 +29,23 @@ V = TypeVar("V")
 _REFUSED_FOR: Final = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A verified credential: holds for this very snapshot of the account."""
-
-    account: Account
-
-
 class Callers:
     """Credentials that were verified, and those that were not."""
 
     def __init__(self, accounts: AccountCache) -> None:
         self._accounts = accounts
-        self._known: dict[bytes, Known] = {}
-        self._customers: dict[bytes, str] = {}
+        # By credential: the snapshot against which it was verified.
+        self._known: dict[bytes, Account] = {}
         self._refused: dict[bytes, float] = {}
         self._guesses: dict[str, _Guesses] = {}
 
     def warm(self, caller: Caller) -> Account | None:
         """The caller's current snapshot if the credential was verified against it, else None."""
-        known = self._known.get(caller.credential)
-        if known is None:
-            return None
-        account = known.account
+        account = self._known.get(caller.credential)
         # A newer snapshot may have lost the key, so the credential has to be verified again.
-        return account if self._accounts.get(account.customer) is account else None
+        if account is None or self._accounts.get(account.customer) is not account:
+            return None
+        return account
 
     async def cold(self, caller: Caller, gateway: Gateway) -> Account | None:
         """Verify the caller, reading Stripe where needed; None when nobody stands behind the credential.
@@ -63,29 +54,24 @@ class Callers:
             StripeUnavailable: Stripe cannot be asked.
             TooMany: This client showed too many keys that are nobody's.
         """
-        if caller.principal is not None:
-            customer = self._customers.get(caller.credential)
-            if customer is None:
-                found = await gateway.customers.of_principal(caller.principal)
-                account = self._accounts.put(await gateway.accounts.snapshot(found))
-            else:
-                account = await self._accounts.load(customer)
-        elif caller.api_key is not None:
+        known = self._known.get(caller.credential)
+        if caller.api_key is not None and caller.principal is None:
             verified = await self._of_key(caller, caller.api_key)
             if verified is None:
                 return None
             account = verified
+        elif known is not None:
+            account = await self._accounts.load(known.customer)
+        elif caller.principal is not None:
+            found = await gateway.customers.of_principal(caller.principal)
+            account = self._accounts.put(await gateway.accounts.snapshot(found))
         else:
-            customer = self._customers.get(caller.credential)
-            if customer is None:
-                return None
-            account = await self._accounts.load(customer)
+            return None
         return None if account.deleted else self.remember(caller, account)
 
     def remember(self, caller: Caller, account: Account) -> Account:
         """From now on this credential means this account."""
-        _bounded(self._known, caller.credential, Known(account))
-        _bounded(self._customers, caller.credential, account.customer)
+        _bounded(self._known, caller.credential, account)
         return account
 
     async def _of_key(self, caller: Caller, text: str) -> Account | None:

@@ -134,6 +134,7 @@ class Engine:
         """Admit or refuse, asking Stripe where needed; answers within the timeout of the settings."""
         try:
             self._look_at(caller)
+            endings.watch_again()
             return await self.thread.call(lambda gateway: self._decide(gateway, tool, caller), self.settings.timeout)
         except StripeMeterError as error:
             return self._doubt(tool, error)
@@ -152,6 +153,7 @@ class Engine:
         Raises:
             ConfigurationError: The server could not bill; the message is the sentence to show.
         """
+        endings.watch_again()
         for tool in tools:
             self.register(tool)
         if not self.settings.enabled:

@@ -8,10 +8,13 @@ Rationed reads: https://docs.stripe.com/rate-limits · Periods and prices sit on
 
 from __future__ import annotations
 
+import sys
 from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain.account import Account, Item, Subscription
+from stripe_meter.domain.identity import METADATA_KEY
 from stripe_meter.errors import StripeRejected
 from stripe_meter.gateway.connection import Connection, plain
 
@@ -54,9 +57,9 @@ class Accounts:
         oldest = min(ours, key=lambda subscription: subscription.created, default=None)
         return Account(
             customer.id,
-            currency=customer.currency,
+            currency=sys.intern(customer.currency) if customer.currency else None,
             subscription=await self._subscription(oldest, customer) if oldest is not None else None,
-            metadata=plain(customer.metadata),
+            metadata={key: value for key, value in plain(customer.metadata).items() if key.startswith(METADATA_KEY)},
         )
 
     async def _subscription(self, found: stripe.Subscription, customer: stripe.Customer) -> Subscription:
@@ -75,7 +78,7 @@ class Accounts:
         )
         return Subscription(
             found.id,
-            found.status,
+            sys.intern(found.status),
             items={item.meter: item for row in items if (item := _item(row, found.currency)) is not None},
             has_payment_method=method is not None,
             latest_invoice=_id(found.latest_invoice),
@@ -102,15 +105,19 @@ def _item(item: stripe.SubscriptionItem, currency: str) -> Item | None:
         return None
     # The price shows its own currency; what it costs in the subscription's is an option that lies too deep to expand.
     amount = price.unit_amount_decimal if price.currency == currency else None
+    # A hundred thousand snapshots name the same few prices and meters.
     return Item(
-        item.id,
-        price.id,
-        price.recurring.meter,
-        Decimal(amount) if amount is not None else None,
-        currency,
-        item.created,
+        sys.intern(price.id),
+        sys.intern(price.recurring.meter),
+        _decimal(str(amount)) if amount is not None else None,
+        sys.intern(currency),
         item.current_period_end,
     )
+
+
+@lru_cache(maxsize=1024)
+def _decimal(text: str) -> Decimal:
+    return Decimal(text)
 
 
 def _id(reference: object) -> str | None:

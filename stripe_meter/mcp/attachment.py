@@ -15,8 +15,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
@@ -108,14 +107,9 @@ class Attachment:
                 self._failure = None
         return self._failure
 
-    @contextmanager
-    def serving(self) -> Iterator[None]:
+    def serving(self) -> _Serving:
         """Bill whatever runs inside with this engine."""
-        token = current.serving.set(self.engine)
-        try:
-            yield
-        finally:
-            current.serving.reset(token)
+        return _Serving(self.engine)
 
     async def answer(self, tool: str, run: Callable[[], Awaitable[Any]], is_error: Callable[[Any], bool]) -> Answer:
         """Run one `tools/call` and charge for it once its answer is known.
@@ -239,3 +233,18 @@ def _is_on_the_stack(wanted: frozenset[CodeType]) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+class _Serving:
+    """Sets `current.serving` around a request; a class, for a generator would cost a call twice as much."""
+
+    __slots__ = ("_engine", "_token")
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __enter__(self) -> None:
+        self._token = current.serving.set(self._engine)
+
+    def __exit__(self, *error: object) -> None:
+        current.serving.reset(self._token)

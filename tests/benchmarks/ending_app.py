@@ -76,8 +76,8 @@ def _add_tools(server: Any, billing: StripeMeter, stop: Callable[[], None]) -> N
 
     for tool in (work, work_in_thread, work_slowly):
         server.tool()(metered(_PRICE)(tool))
-    for helper in (stats, stop_serving):
-        server.tool()(metered("free")(helper))
+    for free in (stats, stop_serving):
+        server.tool()(metered("free")(free))
 
 
 def own_calls(server: Any) -> None:

@@ -102,7 +102,7 @@ def test_a_customer_with_all_their_keys_gets_no_more(stripe: EmulatorServer) -> 
         ({}, "no Stripe key: set STRIPE_SECRET_KEY"),
         ({"STRIPE_SECRET_KEY": "pk_test_abcdefgh"}, "publishable"),
         ({"STRIPE_SECRET_KEY": "sk_tset_abcdefgh"}, "has not the form"),
-        ({"STRIPE_METER_EMULATOR": "nonsense"}, "STRIPE_METER_EMULATOR cannot be used"),
+        ({"STRIPE_METER_EMULATOR": "nonsense"}, "STRIPE_METER_EMULATOR (or emulator in a TOML file) cannot be used"),
     ],
 )
 def test_a_key_of_ours_that_cannot_be_used_is_one_sentence(env: dict[str, str], part: str) -> None:

@@ -150,6 +150,8 @@ def test_lists_of_v2_follow_next_page_url(client: Any) -> None:
     page = client.v2.core.event_destinations.list({"limit": 2})
     assert len(page.data) == 2
     assert len(list(page.auto_paging_iter())) == 5
+    with pytest.raises(stripe.InvalidRequestError):
+        client.raw_request("get", "/v2/core/events?page=x")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
-from stripe_meter.emulator.pages import checkout, invoice, overview, portal
+from stripe_meter.emulator.pages import checkout, invoice, overview, payment_link, portal
 
 if TYPE_CHECKING:
     from stripe_meter.emulator.core import Emulator
@@ -14,4 +14,10 @@ if TYPE_CHECKING:
 
 def routes(emulator: Emulator) -> list[Route]:
     """The routes of all pages."""
-    return [*checkout.routes(emulator), *invoice.routes(emulator), *overview.routes(emulator), *portal.routes(emulator)]
+    return [
+        *checkout.routes(emulator),
+        *invoice.routes(emulator),
+        *overview.routes(emulator),
+        *payment_link.routes(emulator),
+        *portal.routes(emulator),
+    ]

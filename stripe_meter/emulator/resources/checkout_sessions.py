@@ -28,6 +28,11 @@ NESTED: Final = {
 
 
 def _create(account: Account, params: JSON) -> JSON:
+    return open_session(account, params)
+
+
+def open_session(account: Account, params: JSON) -> JSON:
+    """A new open session; raises a 400 for parameters that do not fit together."""
     mode = params.get("mode")
     if mode is None:
         raise invalid("Missing required param: mode.", "mode", "parameter_missing")
@@ -37,12 +42,12 @@ def _create(account: Account, params: JSON) -> JSON:
     expires = _expiry(account, params)
     wanted = params.get("line_items") or []
     currency = _currency(account, params, wanted, customer)
-    lines = [_line(account, fields, mode, currency, number) for number, fields in enumerate(wanted)]
-    if mode == "subscription" and not any(account.store.get("price", line["price"])["recurring"] for line in lines):
+    lines = [line(account, fields, mode, currency, number) for number, fields in enumerate(wanted)]
+    if mode == "subscription" and not any(account.store.get("price", one["price"])["recurring"] for one in lines):
         raise invalid("You must provide at least one recurring price in `subscription` mode.", "line_items")
     session = account.store.add(session_form(account, {**params, "metadata": metadata}, lines, currency, expires))
     account.checkout_data[session["id"]] = {
-        "items": [_as_item(line) for line in lines],
+        "items": [_as_item(one) for one in lines],
         **{name: _without_empty(params.get(name)) for name in NESTED},
     }
     account.clock.schedule(expires, lambda: _expire_at_last(account, session))
@@ -69,10 +74,11 @@ def _check(params: JSON, mode: str) -> None:
                 raise invalid(f"The emulator does not implement {name}[{key}].", f"{name}[{key}]", "not_emulated")
     if "invoice_creation" in params and mode != "payment":
         raise invalid("`invoice_creation` can only be used in `payment` mode.", "invoice_creation")
-    _check_lines(params.get("line_items") or [], mode)
+    check_lines(params.get("line_items") or [], mode)
 
 
-def _check_lines(wanted: list[JSON], mode: str) -> None:
+def check_lines(wanted: list[JSON], mode: str) -> None:
+    """Whether there are line items exactly where the mode wants them, and not too many."""
     if mode == "setup":
         if wanted:
             raise invalid("You can not pass `line_items` in `setup` mode.", "line_items")
@@ -96,9 +102,14 @@ def _currency(account: Account, params: JSON, wanted: list[JSON], customer: JSON
         return str(params["currency"]).lower()
     if params["mode"] == "setup":
         raise invalid("`currency` is required in `setup` mode.", "currency", "parameter_missing")
-    first = _price(account, wanted[0], 0)
+    first = first_price(account, wanted)
     fixed: str | None = (customer or {}).get("currency") if params["mode"] == "subscription" else None
     return fixed or str(first["currency"])
+
+
+def first_price(account: Account, wanted: list[JSON]) -> JSON:
+    """The price of the first line item, which decides the currency."""
+    return _price(account, wanted[0], 0)
 
 
 def _price(account: Account, fields: JSON, number: int) -> JSON:
@@ -108,7 +119,8 @@ def _price(account: Account, fields: JSON, number: int) -> JSON:
     return account.store.get("price", fields["price"], where, 400)
 
 
-def _line(account: Account, fields: JSON, mode: str, currency: Any, number: int) -> JSON:
+def line(account: Account, fields: JSON, mode: str, currency: Any, number: int) -> JSON:
+    """A checked line item; raises a 400 for what cannot be sold in the mode."""
     where = f"line_items[{number}]"
     for key in fields:
         if key not in ("price", "quantity"):

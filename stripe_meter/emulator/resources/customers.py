@@ -18,6 +18,7 @@ from stripe_meter.emulator.metadata import merged
 from stripe_meter.emulator.routing import PAGING, Operation
 from stripe_meter.emulator.views import live_subscriptions
 
+MAX_PER_CLOCK: Final = 3
 PLAIN: Final = ("address", "description", "email", "name", "phone", "shipping", "tax_exempt")
 CLAUSE: Final = re.compile(r"""\s*
     (?:metadata\[(?P<q>['"])(?P<key>(?:\\.|(?!(?P=q)).)*)(?P=q)\]|(?P<field>email|name|phone))
@@ -55,7 +56,7 @@ def new_customer(account: Account, params: JSON) -> JSON:
         "preferred_locales": [],
         "shipping": None,
         "tax_exempt": "none",
-        "test_clock": None,
+        "test_clock": _clock(account, params.get("test_clock")),
     }
     customer.update({key: params[key] or None for key in PLAIN if key in params})
     if "payment_method" in params:
@@ -67,6 +68,16 @@ def new_customer(account: Account, params: JSON) -> JSON:
     emit(account, "customer.created", customer)
     _index(account, customer)
     return customer
+
+
+def _clock(account: Account, id: str | None) -> str | None:
+    """The test clock of a new customer; a clock takes three."""
+    if id is None:
+        return None
+    account.store.get("test_helpers.test_clock", id, "test_clock", 400)
+    if sum(1 for row in account.store.all("customer") if row.get("test_clock") == id) >= MAX_PER_CLOCK:
+        raise invalid(f"A test clock can have at most {MAX_PER_CLOCK} customers.", "test_clock")
+    return id
 
 
 def existing(account: Account, id: str, param: str = "customer") -> JSON:
@@ -121,7 +132,8 @@ def _settings(account: Account, customer: str, settings: JSON) -> JSON:
 
 def _list(account: Account, params: JSON) -> JSON:
     email = params.get("email")
-    rows = [row for row in account.store.newest("customer") if not row.get("deleted")]
+    clock = params.get("test_clock")
+    rows = [row for row in account.store.newest("customer") if not row.get("deleted") and row["test_clock"] == clock]
     return page([row for row in rows if email is None or row["email"] == email], params, "/v1/customers")
 
 
@@ -226,10 +238,11 @@ def _update_transaction(account: Account, params: JSON, id: str, transaction: st
 
 
 FIELDS: Final = "address balance description email invoice_settings metadata name phone shipping tax_exempt"
+CREATE: Final = f"{FIELDS} payment_method test_clock"
 BELOW: Final = "/v1/customers/{id}/balance_transactions"
 OPERATIONS: Final = (
-    Operation("POST", "/v1/customers", "CustomerCreateParams", _create, "customer", f"{FIELDS} payment_method"),
-    Operation("GET", "/v1/customers", "CustomerListParams", _list, "customer", f"email {PAGING}"),
+    Operation("POST", "/v1/customers", "CustomerCreateParams", _create, "customer", CREATE),
+    Operation("GET", "/v1/customers", "CustomerListParams", _list, "customer", f"email test_clock {PAGING}"),
     Operation("GET", "/v1/customers/search", "CustomerSearchParams", _search, "customer", "query limit page"),
     Operation("GET", "/v1/customers/{id}", "CustomerRetrieveParams", _retrieve, "customer"),
     Operation("POST", "/v1/customers/{id}", "CustomerUpdateParams", _update, "customer", FIELDS),

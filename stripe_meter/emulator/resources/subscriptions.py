@@ -131,6 +131,8 @@ def _list(account: Account, params: JSON) -> JSON:
         rows = [row for row in rows if row["status"] == status]
     if "customer" in params:
         rows = [row for row in rows if row["customer"] == params["customer"]]
+    else:
+        rows = [row for row in rows if row["test_clock"] == params.get("test_clock")]
     if "price" in params:
         price = params["price"]
         rows = [row for row in rows if any(item["price"] == price for item in items_of(account, row["id"]))]
@@ -143,7 +145,7 @@ COMMON: Final = "cancel_at_period_end default_payment_method description items m
 CREATE: Final = f"{COMMON} billing_mode currency customer payment_behavior"
 OPERATIONS: Final = (
     Operation("POST", ROOT, "SubscriptionCreateParams", _create, KEY, CREATE),
-    Operation("GET", ROOT, "SubscriptionListParams", _list, KEY, f"customer price status {PAGING}"),
+    Operation("GET", ROOT, "SubscriptionListParams", _list, KEY, f"customer price status test_clock {PAGING}"),
     Operation("GET", ROOT + "/{id}", "SubscriptionRetrieveParams", _retrieve, KEY),
     Operation("POST", ROOT + "/{id}", "SubscriptionUpdateParams", _update, KEY, COMMON),
     Operation("DELETE", ROOT + "/{id}", "SubscriptionCancelParams", _cancel, KEY, "invoice_now prorate"),

@@ -8,7 +8,7 @@ when asked for with `include`, the secret at creation only.
 from typing import Any, Final
 
 from stripe_meter.emulator.account import Account
-from stripe_meter.emulator.errors import JSON, invalid, not_emulated
+from stripe_meter.emulator.errors import JSON, ParameterError, invalid, not_emulated
 from stripe_meter.emulator.listing import limit_of
 from stripe_meter.emulator.metadata import merged
 from stripe_meter.emulator.resources.webhook_endpoints import check_url
@@ -22,7 +22,10 @@ SIGNING: Final = "webhook_endpoint.signing_secret"
 
 def _page(rows: list[JSON], params: JSON, url: str) -> JSON:
     """One page of an API v2 list; the SDK follows `next_page_url`."""
-    start, limit = int(params.get("page", 0)), limit_of({"limit": 20, **params})
+    cursor = params.get("page", "0")
+    if not cursor.isdigit():
+        raise ParameterError(f"Invalid page: {cursor}", "page")
+    start, limit = int(cursor), limit_of({"limit": 20, **params})
     more = f"{url}?page={start + limit}&limit={limit}" if start + limit < len(rows) else None
     back = f"{url}?page={max(0, start - limit)}&limit={limit}" if start else None
     return {"data": rows[start : start + limit], "next_page_url": more, "previous_page_url": back}

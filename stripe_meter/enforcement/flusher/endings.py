@@ -32,6 +32,7 @@ class _Endings:
         self.handling = False
         self.previous: Any = signal.SIG_DFL
         self.stopping = False
+        self.is_forked = False
 
 
 _state: Final = _Endings()
@@ -48,6 +49,14 @@ def watch(thread: StripeThread) -> None:
     if not _state.handling and threading.current_thread() is threading.main_thread():
         _state.handling = True
         _state.previous = signal.signal(signal.SIGTERM, _on_sigterm)
+
+
+def watch_again() -> None:
+    """In a forked child: a server may have reset SIGTERM after the fork, so take it again before the first usage."""
+    if _state.is_forked and threading.current_thread() is threading.main_thread():
+        _state.is_forked = False
+        if signal.getsignal(signal.SIGTERM) is not _on_sigterm:
+            _state.previous = signal.signal(signal.SIGTERM, _on_sigterm)
 
 
 def _close_all() -> None:
@@ -115,6 +124,7 @@ def _after_in_parent() -> None:
 
 def _after_in_child() -> None:
     _state.stopping = False
+    _state.is_forked = True
     for thread in _THREADS:
         thread.after_fork_in_child()
     IMPORTING.release()
