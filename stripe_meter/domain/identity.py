@@ -10,7 +10,8 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -77,10 +78,20 @@ class ApiKey:
         """What Stripe stores instead of the key. The secret is random and long, so one round of SHA-256 is enough."""
         return hashlib.sha256(self.reveal().encode()).hexdigest()
 
-    def opens(self, metadata: Mapping[str, str]) -> bool:
-        """Whether this customer's metadata holds the hash of this very key; compared in constant time."""
-        stored = metadata.get(self.metadata_key, "")
-        return hmac.compare_digest(stored.partition(" ")[0].encode(), self.hash.encode())
+    def opens(self, keys: Iterable[tuple[str, bytes]]) -> bool:
+        """Whether this very key is among a customer's; the hash is compared in constant time."""
+        mine = bytes.fromhex(self.hash)
+        return any(key_id == self.id and hmac.compare_digest(stored, mine) for key_id, stored in keys)
+
+
+def stored_keys(metadata: Mapping[str, str]) -> tuple[tuple[str, bytes], ...]:
+    """The API keys in a customer's metadata: public id and hash. What is no hash is no key."""
+    keys = []
+    for name, value in metadata.items():
+        if name.startswith(METADATA_KEY):
+            with suppress(ValueError):
+                keys.append((name.removeprefix(METADATA_KEY), bytes.fromhex(value.partition(" ")[0])))
+    return tuple(keys)
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ class Callers:
             guesses.check(now)
             # Unknown to us, or younger than our snapshot.
             account = await self._accounts.refresh(key.customer)
-            if account.deleted or not key.opens(account.metadata):
+            if account.deleted or not key.opens(account.keys):
                 guesses.failed.append(now)
                 _bounded(self._refused, caller.credential, now + _REFUSED_FOR)
                 return None
@@ -102,7 +102,7 @@ class Callers:
     def _opens(self, key: ApiKey) -> bool:
         """Whether the key is good by what we know already."""
         known = self._accounts.get(key.customer)
-        return known is not None and not known.deleted and key.opens(known.metadata)
+        return known is not None and not known.deleted and key.opens(known.keys)
 
 
 class _Guesses:

@@ -238,7 +238,7 @@ class Engine:
             return refusals.payment_required(tool.name, self._shelf.quote(tool), url)
         if not subscription.is_solvent:
             return await self._insolvent(gateway, tool, subscription)
-        if listing.meter not in subscription.items:
+        if subscription.item(listing.meter) is None:
             await gateway.accounts.add_item(subscription.id, listing.price)
             account = self._callers.remember(caller, await self._accounts.refresh(account.customer))
         return self._admission(account, tool, listing)

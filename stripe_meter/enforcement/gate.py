@@ -110,7 +110,7 @@ def served_item(account: Account, listing: Listing) -> Item | None:
     subscription = account.subscription
     if subscription is None or not subscription.is_solvent:
         return None
-    return subscription.items.get(listing.meter)
+    return subscription.item(listing.meter)
 
 
 def offer(customer: str, tool: Tool, listing: Listing, item: Item, seconds_left: float, now: float) -> Offer:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain.account import Account, Item, Subscription
-from stripe_meter.domain.identity import METADATA_KEY
+from stripe_meter.domain.identity import stored_keys
 from stripe_meter.errors import StripeRejected
 from stripe_meter.gateway.connection import Connection, plain
 
@@ -59,7 +59,7 @@ class Accounts:
             customer.id,
             currency=sys.intern(customer.currency) if customer.currency else None,
             subscription=await self._subscription(oldest, customer) if oldest is not None else None,
-            metadata={key: value for key, value in plain(customer.metadata).items() if key.startswith(METADATA_KEY)},
+            keys=stored_keys(plain(customer.metadata)),
         )
 
     async def _subscription(self, found: stripe.Subscription, customer: stripe.Customer) -> Subscription:
@@ -79,7 +79,7 @@ class Accounts:
         return Subscription(
             found.id,
             sys.intern(found.status),
-            items={item.meter: item for row in items if (item := _item(row, found.currency)) is not None},
+            items=tuple(item for row in items if (item := _item(row, found.currency)) is not None),
             has_payment_method=method is not None,
             latest_invoice=_id(found.latest_invoice),
         )

@@ -8,7 +8,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from stripe_meter.cli import standin
-from stripe_meter.domain.identity import MOST_KEYS, ApiKey
+from stripe_meter.domain.identity import MOST_KEYS, ApiKey, stored_keys
 from stripe_meter.emulator import EmulatorServer
 from tests.cli.support import run, sentence
 
@@ -41,7 +41,7 @@ def test_a_key_is_shown_once_listed_by_its_id_and_revoked(stripe: EmulatorServer
     assert key is not None
     assert "x-api-key" in made.stdout
     assert "STRIPE_METER_API_KEY" in made.stdout
-    assert key.opens(metadata(stripe, customer))
+    assert key.opens(stored_keys(metadata(stripe, customer)))
 
     listed = run("keys", "list", customer, env=env)
     assert re.fullmatch(rf"{key.id}  \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC\n", listed.stdout)
@@ -49,7 +49,7 @@ def test_a_key_is_shown_once_listed_by_its_id_and_revoked(stripe: EmulatorServer
     revoked = run("keys", "revoke", customer, key.id, env=env)
     assert revoked.returncode == 0, revoked.stderr
     assert "up to 1 h more" in revoked.stdout
-    assert not key.opens(metadata(stripe, customer))
+    assert not key.opens(stored_keys(metadata(stripe, customer)))
     assert "has no API key" in run("keys", "list", customer, env=env).stdout
     for shown in (listed, revoked):
         assert key.secret not in shown.stdout + shown.stderr

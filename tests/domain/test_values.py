@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stripe_meter.domain.account import Subscription
-from stripe_meter.domain.identity import ApiKey, Caller, Principal
+from stripe_meter.domain.identity import ApiKey, Caller, Principal, stored_keys
 from stripe_meter.domain.plans import PayAsYouGo
 from stripe_meter.domain.rates import parse_price
 from stripe_meter.domain.refusals import billing_unavailable, payment_required
@@ -53,10 +53,10 @@ def test_an_api_key_opens_only_the_customer_that_keeps_its_hash() -> None:
     """The form proves nothing; the hash in the metadata does."""
     key = ApiKey.new("cus_123")
     assert ApiKey.parse(key.reveal()) == key
-    assert key.opens({key.metadata_key: f"{key.hash} 1700000000"})
-    assert not key.opens({})
-    assert not key.opens({key.metadata_key: "0" * 64})
-    assert not ApiKey.new("cus_123").opens({key.metadata_key: key.hash})
+    assert key.opens(stored_keys({key.metadata_key: f"{key.hash} 1700000000"}))
+    assert not key.opens(())
+    assert not key.opens(stored_keys({key.metadata_key: "0" * 64, "stripe_meter_key_x": "no hash"}))
+    assert not ApiKey.new("cus_123").opens(stored_keys({key.metadata_key: key.hash}))
 
 
 def test_an_api_key_never_shows_its_secret_by_accident() -> None:
@@ -128,9 +128,9 @@ def test_a_receipt_states_exact_minor_units() -> None:
 
 def test_a_subscription_without_a_card_or_in_trial_is_not_solvent() -> None:
     """A trial bills no metered usage, and an active subscription alone proves no funds."""
-    assert Subscription("sub_1", "active", {}, has_payment_method=True).is_solvent
-    assert not Subscription("sub_1", "active", {}, has_payment_method=False).is_solvent
-    assert not Subscription("sub_1", "trialing", {}, has_payment_method=True).is_solvent
+    assert Subscription("sub_1", "active", (), has_payment_method=True).is_solvent
+    assert not Subscription("sub_1", "active", (), has_payment_method=False).is_solvent
+    assert not Subscription("sub_1", "trialing", (), has_payment_method=True).is_solvent
 
 
 def test_a_refusal_carries_data_an_agent_can_act_on() -> None:
