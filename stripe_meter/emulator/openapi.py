@@ -1,12 +1,13 @@
 """Requests and responses against an OpenAPI 3.0 description of Stripe, when somebody names one.
 
 Owns: turning its schemas into JSON Schema and checking with them. Does not own: the file, or jsonschema-rs, which is
-needed here only and imported only then: without it, naming a file raises ImportError at the start. Objects of the
-emulator are closed: a field that the file does not list is a problem. An operation the file lacks is not checked.
+needed here only and imported only then: without it the file is ignored, and a warning says so. Objects of the emulator
+are closed: a field that the file does not list is a problem. An operation the file lacks is not checked.
 """
 
-import importlib
+import importlib.util
 import json
+import logging
 import re
 from decimal import Decimal
 from functools import cache
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 from stripe_meter.emulator.errors import JSON
 
+LOG: Final = logging.getLogger("stripe_meter.emulator")
 DROPPED: Final = frozenset({"description", "title", "discriminator", "format"})
 BODIES: Final = ("application/x-www-form-urlencoded", "application/json")
 
@@ -73,8 +75,11 @@ class OpenApi:
 
 
 @cache
-def load(path: str) -> OpenApi:
-    """Read a file once per process; raises OSError or ValueError when it cannot be read."""
+def load(path: str) -> OpenApi | None:
+    """Read a file once per process; None without jsonschema-rs. Raises OSError or ValueError for an unreadable file."""
+    if importlib.util.find_spec("jsonschema_rs") is None:
+        LOG.warning("the OpenAPI file %s is ignored, because jsonschema-rs is not installed", path)
+        return None
     return OpenApi(json.loads(Path(path).read_text(encoding="utf-8")))
 
 

@@ -21,6 +21,7 @@ def test_every_stored_object_is_a_complete_stripe_object(shop: Shop, http: httpx
     """Objects carry exactly the fields that the API version's schema lists (OpenAPI description of Stripe)."""
     _fill(shop)
     openapi = load(str(SPEC))
+    assert openapi is not None
     problems, seen = [], set()
     for path in _paths(shop, http):
         answer = http.get(path).json()

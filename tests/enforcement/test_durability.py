@@ -164,3 +164,74 @@ async def test_a_session_that_expired_is_renewed(make_engine: Callable[..., Engi
     assert engine.flush(20.0)
     assert engine.stats().delivered == 200
     assert len(events(stripe, "/v2/billing/meter_event_session")) == 2
+
+
+async def test_usage_of_unknown_fate_is_given_up_after_23_hours(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Stripe recognises an identifier for a day; later nobody could tell whether it arrived, so it is never guessed."""
+    engine = make_engine()
+    stripe.emulator.faults.add(path=EVENTS, kind="status", status=503, times=1000)
+    tool = a_tool()
+    caller = await pay(engine, stripe, tool)
+    admission = await engine.admit(tool, caller)
+    assert isinstance(admission, Admission)
+    admission.settle(3)
+    assert engine.flush(1.5) is False
+    stripe.advance(24 * 3600)
+    with caplog.at_level("ERROR", "stripe_meter"):
+        assert engine.flush(20.0)
+    stats = engine.stats()
+    assert (stats.accepted, stats.delivered, stats.rejected) == (1, 0, 1)
+    assert "given up after 23 hours" in caplog.text
+
+
+async def test_a_parcel_that_stripe_refuses_is_halved(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One event that is refused must not take a hundred along; only what is refused by itself is lost."""
+    engine = make_engine()
+    with_stream(engine)
+    # The whole, its first half, that one's first half … down to a single event.
+    stripe.emulator.faults.add(path=STREAM, kind="status", status=400, times=7)
+    with caplog.at_level("ERROR", "stripe_meter"):
+        await many(engine, stripe, 64)
+        assert engine.flush(20.0)
+    stats = engine.stats()
+    assert (stats.delivered, stats.rejected, stats.pending) == (63, 1, 0)
+    assert caplog.text.count("is lost") == 1
+
+
+async def test_late_usage_is_said_to_be_late(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It counts in the next period, never silently."""
+    engine = make_engine()
+    tool = a_tool()
+    await pay(engine, stripe, tool)
+    ended = int(stripe.emulator.clock.now()) - 2 * 3600
+    with caplog.at_level("WARNING", "stripe_meter"):
+        engine.thread.add("cus_demo_1", "mcp.summarize", 1, tool.money_rates[0].unit_amount, ended)
+        assert engine.flush(10.0)
+    assert "late_usage" in caplog.text
+    (event,) = events(stripe)
+    assert int(event.body["timestamp"]) > ended + 3600
+
+
+async def test_usage_called_before_a_periods_end_is_billed_in_it(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """A call in the last second of the month is on this month's invoice, although it is sent in the next."""
+    engine = make_engine()
+    tool = a_tool(price="$5")
+    caller = await pay(engine, stripe, tool)
+    admission = await engine.admit(tool, caller)
+    assert isinstance(admission, Admission)
+    (item,) = stripe.emulator.account.store.all("subscription_item")
+    stripe.emulator.faults.add(path=EVENTS, kind="status", status=503, times=1)
+    admission.settle(1)
+    stripe.advance(item["current_period_end"] - stripe.emulator.clock.now() + 60)
+    assert engine.flush(20.0)
+    stripe.advance(3600 + 60)
+    (invoice,) = [row for row in stripe.emulator.account.store.all("invoice") if row["total"]]
+    assert invoice["total"] == 500
