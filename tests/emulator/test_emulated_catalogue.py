@@ -179,3 +179,10 @@ def test_meter_names_have_limits(v1: Any, wrong: dict[str, str]) -> None:
     """100 characters for the event name, 250 for the display name (docs.stripe.com/api/billing/meter/create)."""
     base = {"display_name": "d", "event_name": "e", "default_aggregation": {"formula": "sum"}}
     refused(v1.billing.meters.create, {**base, **wrong})
+
+
+def test_unknown_currency_is_refused(v1: Any) -> None:
+    """Stripe names its currencies, and takes no other (docs.stripe.com/currencies)."""
+    with pytest.raises(stripe.InvalidRequestError) as caught:
+        v1.prices.create({"currency": "xxx", "unit_amount": 5, "product_data": {"name": "Nothing"}})
+    assert caught.value.param == "currency"

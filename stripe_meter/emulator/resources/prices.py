@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.billing import plain
+from stripe_meter.emulator.currencies import CURRENCIES
 from stripe_meter.emulator.errors import JSON, invalid
 from stripe_meter.emulator.events import changed, emit
 from stripe_meter.emulator.listing import page
@@ -18,7 +19,6 @@ from stripe_meter.emulator.routing import PAGING, Operation
 
 MAX_PLACES: Final = 12
 MAX_LOOKUP_KEY: Final = 200
-CURRENCY_LENGTH: Final = 3
 
 
 def _create(account: Account, params: JSON) -> JSON:
@@ -61,7 +61,8 @@ def _create(account: Account, params: JSON) -> JSON:
 
 
 def _currency(text: str) -> str:
-    if len(text) != CURRENCY_LENGTH or not text.isalpha():
+    """A currency Stripe bills in, in lower case (docs.stripe.com/currencies); raises a 400 for any other."""
+    if text.lower() not in CURRENCIES:
         raise invalid(f"Invalid currency: {text}", "currency")
     return text.lower()
 
