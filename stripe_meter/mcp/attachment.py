@@ -23,6 +23,7 @@ from stripe_meter.domain.refusals import Refusal, billing_unavailable
 from stripe_meter.enforcement import current
 from stripe_meter.errors import ConfigurationError, StripeMeterError
 from stripe_meter.mcp import declared
+from stripe_meter.mcp.caller import kept
 from stripe_meter.mcp.calls import Exchange, exchange
 from stripe_meter.mcp.declared import Declaration
 
@@ -92,6 +93,11 @@ class Attachment:
             if threading.current_thread() is threading.main_thread() and _is_on_the_stack(entry_points):
                 end(f"stripe-meter: {error}")
             raise
+
+    @property
+    def is_checked(self) -> bool:
+        """True once everything was in order; then there is no failure to ask for."""
+        return self._is_checked
 
     async def failure(self) -> str | None:
         """What keeps this server from billing, found out with the first message if not before; None when nothing."""
@@ -190,7 +196,7 @@ attachments: Final[weakref.WeakKeyDictionary[Any, Attachment]] = weakref.WeakKey
 def engine_of(ctx: Any) -> Engine | None:
     """The engine attached to the server that handed out `ctx`, for calls that reach no middleware."""
     try:
-        server = getattr(ctx, "mcp_server", None) or getattr(ctx, "fastmcp", None)
+        server = kept(ctx, "_mcp_server") or getattr(ctx, "mcp_server", None) or getattr(ctx, "fastmcp", None)
     except (ValueError, RuntimeError):  # a context without a server
         return None
     attachment = None if server is None else attachments.get(server)

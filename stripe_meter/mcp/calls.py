@@ -8,7 +8,7 @@ into worker threads and child tasks, so both are seen wherever the tool's code r
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from stripe_meter.domain.refusals import Refusal
@@ -68,7 +68,7 @@ class Exchange:
     receipt: Receipt | None = None
     ahead: Ahead | None = None
     refused: Refused | None = None
-    _held: list[tuple[Admission, int | None]] = field(default_factory=list)
+    _held: tuple[tuple[Admission, int | None], ...] = ()
     _is_closed: bool = False
 
     def prepare(self, engine: Engine, tool: Tool, verdict: Admission | Refusal) -> None:
@@ -88,7 +88,7 @@ class Exchange:
         if self._is_closed:  # a thread outlived its request, whose caller has been told that the call failed
             admission.release()
         else:
-            self._held.append((admission, units))
+            self._held += ((admission, units),)
 
     def close(self, *, answered: bool) -> list[Admission]:
         """Charge what is held if the client gets an answer without error; returns what was charged.

@@ -61,7 +61,7 @@ class _Middleware:
         with self._attachment.serving():
             if ctx.request_id is None:
                 return await call_next(ctx)
-            failure = await self._attachment.failure()
+            failure = None if self._attachment.is_checked else await self._attachment.failure()
             if ctx.method == "tools/call":
                 name = str((ctx.params or {}).get("name"))
                 if failure is not None:
