@@ -194,7 +194,7 @@ async def _finish_later(
     finally:
         active.reset(token)
     finish(within, admission, billable_units(declaration, call, returned))
-    if within is None and engine.stopping:
+    if within is None and engine.waits:
         await admission.delivered()
     return returned
 
