@@ -38,12 +38,15 @@ class Tool:
     max_units: int | None = None
     # Looked at in every call, so worked out once.
     is_free: bool = field(init=False, compare=False)
+    #: True when a call may count for any number of units, not for one.
+    is_dynamic: bool = field(init=False, compare=False)
     _money: dict[str, Rate] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         money = {str(rate.currency): rate for rate in self.rates if rate.kind == "money"}
         object.__setattr__(self, "_money", money)
         object.__setattr__(self, "is_free", self.rates[0].kind == "free")
+        object.__setattr__(self, "is_dynamic", any(rate.unit != "call" for rate in self.rates))
         if not _NAME.fullmatch(self.name):
             raise ConfigurationError(
                 f"tool name {self.name!r} cannot name a meter; "
@@ -55,11 +58,6 @@ class Tool:
             raise ConfigurationError(
                 f'tool {self.name!r} counts units but is priced per call; write for example price="$0.002 per word"'
             )
-
-    @property
-    def is_dynamic(self) -> bool:
-        """True when a call may count for any number of units, not for one."""
-        return any(rate.unit != "call" for rate in self.rates)
 
     @property
     def money_rates(self) -> tuple[Rate, ...]:

@@ -128,7 +128,7 @@ class Attachment:
         around = exchange.get()
         if around is not None:  # called by another tool, or mounted below another attached server
             return Answer(await run(), None)
-        mine = Exchange(tool, is_free=self._is_known_free(tool))
+        mine = Exchange(tool, self.engine, self._is_known_free(tool))
         token = exchange.set(mine)
         answered = False
         try:

@@ -55,6 +55,7 @@ class Exchange:
 
     Attributes:
         tool: The name the client called.
+        engine: Whose server is answering.
         is_free: True when that tool is known to be sold for nothing, so nothing below it is charged.
         entered: True once a metered tool has taken this exchange as its own.
         receipt: What the client is told, once the exchange is closed.
@@ -63,6 +64,7 @@ class Exchange:
     """
 
     tool: str
+    engine: Engine | None = None
     is_free: bool = False
     entered: bool = False
     receipt: Receipt | None = None

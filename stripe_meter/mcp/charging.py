@@ -10,7 +10,7 @@ import logging
 import operator
 from collections.abc import Hashable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from stripe_meter.mcp.calls import Exchange
 
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from stripe_meter.enforcement.gate import Admission
     from stripe_meter.mcp.declared import Declaration
 
+#: What cannot say that a call failed; most tools return one of these.
+_PLAIN: Final = frozenset({str, int, float, bool, bytes, dict, list, tuple, type(None)})
+
 log = logging.getLogger("stripe_meter")
 
 
 def billable_units(declaration: Declaration, call: Call, result: Any) -> int | None:
     """The units to charge for a call that returned `result`, or None when it is free."""
-    if call.cancelled or _failed_or_asks(result):
+    if call.cancelled or (type(result) not in _PLAIN and _failed_or_asks(result)):
         return None
     tool = declaration.tool
     if tool.units is not None:

@@ -95,13 +95,14 @@ def _wrap_async(
         if ctx is None and active.get() is None:
             return await function(*args, **kwargs)
         within = exchange.get()
-        if ctx is None or _is_inside_another(within):
+        if ctx is None or active.get() is not None or (within is not None and within.is_free):
+            # The client called another tool, which calls this one.
             with _detached(declaration):
                 return await function(*args, **kwargs)
         if within is not None:
             within.entered = True
         try:
-            engine, is_enabled = _engine_for(declaration, ctx)
+            engine, is_enabled = _engine_for(declaration, within, ctx)
         except ConfigurationError as error:
             return await refusals.refuse(ctx, _misconfigured(declaration, error), may_ask=False)
         if not is_enabled:
@@ -140,13 +141,14 @@ def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: si
         if ctx is None and active.get() is None:
             return function(*args, **kwargs)
         within = exchange.get()
-        if ctx is None or _is_inside_another(within):
+        if ctx is None or active.get() is not None or (within is not None and within.is_free):
+            # The client called another tool, which calls this one.
             with _detached(declaration):
                 return function(*args, **kwargs)
         if within is not None:
             within.entered = True
         try:
-            engine, is_enabled = _engine_for(declaration, ctx)
+            engine, is_enabled = _engine_for(declaration, within, ctx)
         except ConfigurationError as error:
             return refusals.refuse_blocking(ctx, _misconfigured(declaration, error), may_ask=False)
         if not is_enabled:
@@ -199,11 +201,6 @@ async def _finish_later(
     return returned
 
 
-def _is_inside_another(within: Exchange | None) -> bool:
-    """Whether the client called another tool, which calls this one."""
-    return active.get() is not None or (within is not None and within.is_free)
-
-
 @contextmanager
 def _detached(declaration: Declaration) -> Iterator[None]:
     """Run a tool as plain Python: what it adds to its call must not land on the bill of a tool around it."""
@@ -214,8 +211,11 @@ def _detached(declaration: Declaration) -> Iterator[None]:
         active.reset(token)
 
 
-def _engine_for(declaration: Declaration, ctx: Any) -> tuple[Engine, bool]:
+def _engine_for(declaration: Declaration, within: Exchange | None, ctx: Any) -> tuple[Engine, bool]:
     """The engine that bills this call and whether it bills at all. Raises `ConfigurationError`."""
+    served_by = declaration.served_by
+    if within is not None and served_by is not None and within.engine is served_by and declaration.billing is None:
+        return served_by, served_by.enabled
     if declaration.billing is not None:
         explicit: Engine | None = declaration.billing.engine
     else:

@@ -2,15 +2,16 @@
 
     python -m tests.benchmarks.ending_app FRAMEWORK TRANSPORT ENDING PORT
 
-FRAMEWORK is `mcp` or `fastmcp`, TRANSPORT `stdio` or `http`. `app` is the factory for ASGI servers, which takes the
-framework from the environment. Every run of a tool is one line of the file named by the environment, so that what was
-done is known without Stripe and without the client.
+FRAMEWORK is `mcp`, `mcp1`, `fastmcp` or `fastmcp3`, TRANSPORT `stdio` or `http`. `app` is the factory for ASGI servers,
+which takes the framework from the environment. Every run of a tool is one line of the file named by the environment, so
+that what was done is known without Stripe and without the client.
 """
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import importlib
 import json
 import multiprocessing
 import os
@@ -42,6 +43,9 @@ def build(framework: str, stop: Callable[[], None]) -> Any:
         from mcp.server.mcpserver import MCPServer
 
         server: Any = MCPServer("Ending", log_level="ERROR")
+    elif framework == "mcp1":
+        fastmcp1 = importlib.import_module("mcp.server.fastmcp")  # not there beside the current SDK
+        server = fastmcp1.FastMCP("Ending", log_level="ERROR")
     else:
         from fastmcp import FastMCP
 
@@ -125,7 +129,7 @@ def app() -> Any:
 
 
 def asgi(server: Any, framework: str) -> Any:
-    return server.streamable_http_app() if framework == "mcp" else server.http_app()
+    return server.streamable_http_app() if framework.startswith("mcp") else server.http_app()
 
 
 def serve(framework: str, transport: str, ending: str, port: int) -> None:
@@ -150,9 +154,12 @@ def serve(framework: str, transport: str, ending: str, port: int) -> None:
 
 
 def _run(server: Any, framework: str, transport: str, port: int) -> None:
-    options: dict[str, Any] = {} if framework == "mcp" else {"show_banner": False}
+    options: dict[str, Any] = {} if framework.startswith("mcp") else {"show_banner": False}
     if transport == "stdio":
         server.run("stdio", **options)
+    elif framework == "mcp1":
+        server.settings.port = port
+        server.run("streamable-http")
     else:
         name = "streamable-http" if framework == "mcp" else "http"
         server.run(name, host="127.0.0.1", port=port, **options)

@@ -1,17 +1,26 @@
 """Which endings make sense for which framework and transport, and how each server is started.
 
-Owns the table of `endings` and the command lines. Where an ending cannot be had here, `missing` says why.
+Owns the table of `endings` and the command lines. The older framework lines live in the environments that `nox` makes.
+Where an ending cannot be had here, `missing` says why.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
-FRAMEWORKS: Final = ("mcp", "fastmcp")
+from tests.benchmarks import harness
+
+#: Each framework line, and the interpreter that has it.
+FRAMEWORKS: Final = {
+    "mcp": Path(sys.executable),
+    "fastmcp": Path(sys.executable),
+    "mcp1": harness.ROOT / ".nox/mcp-1/bin/python",
+    "fastmcp3": harness.ROOT / ".nox/fastmcp-3/bin/python",
+}
 _APP: Final = "tests.benchmarks.ending_app"
 
 #: Endings on stdio; `sigint` leaves a server of both frameworks waiting for its stdin, so that is closed afterwards.
@@ -46,7 +55,7 @@ class Cell:
 
     def command(self, port: int) -> list[str]:
         """How to start the server."""
-        python, where = sys.executable, f"127.0.0.1:{port}"
+        python, where = str(FRAMEWORKS[self.framework]), f"127.0.0.1:{port}"
         if self.ending.startswith("gunicorn"):
             options = ["-k", "uvicorn_worker.UvicornWorker", "-w", "2", "-b", where, "--log-level", "error"]
             if self.ending == "gunicorn_preload":
@@ -60,10 +69,13 @@ class Cell:
 
     def missing(self) -> str | None:
         """Why this cell cannot be run here; None when it can."""
+        python = FRAMEWORKS[self.framework]
+        if not python.exists():
+            return f"{python.parent.parent.name} is not there; run nox first"
         wanted = {"uvloop": ["uvloop"], "gunicorn": ["gunicorn", "uvicorn_worker"]}
         for kind, modules in wanted.items():
-            for module in modules:
-                if self.ending.startswith(kind) and importlib.util.find_spec(module) is None:
+            for module in modules if self.ending.startswith(kind) else ():
+                if not list(python.parent.parent.glob(f"lib/*/site-packages/{module}")):
                     return f"{module} is not installed"
         return None
 
