@@ -39,7 +39,7 @@ class Subscription:
         status: Stripe's word: `active`, `trialing`, `past_due`, `incomplete`, `unpaid`, `paused`.
         items: At most twenty, so a search is cheaper than a table in each of a hundred thousand snapshots.
         has_payment_method: Whether a default payment method is on file (subscription's, else customer's).
-        latest_invoice: `in_…` or None.
+        latest_invoice: `in_…` while the status is another than `active`, else None.
     """
 
     id: str
@@ -64,22 +64,18 @@ class Account:
 
     Attributes:
         customer: `cus_…`.
-        currency: The customer's currency once Stripe fixed it, or None.
         subscription: Their live subscription of ours, the oldest when there are several, or None.
         keys: API keys that are good: public id and hash, as the customer's metadata has them.
         deleted: True when Stripe says the customer was deleted.
-        renew_at: From then on a call has a newer one fetched beside it.
-        fresh_until: Until then the snapshot is served.
+        fresh_until: Until then the snapshot is served; a little before, a newer one is fetched beside the calls.
         stale_until: Until then it is served while Stripe is unavailable.
         offers: What this snapshot makes of each tool, by its name, filled as they are called.
     """
 
     customer: str
-    currency: str | None = None
     subscription: Subscription | None = None
     keys: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     deleted: bool = False
-    renew_at: float = 0.0
     fresh_until: float = 0.0
     stale_until: float = 0.0
     offers: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)

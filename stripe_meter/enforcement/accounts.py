@@ -47,9 +47,7 @@ class AccountCache:
     def put(self, account: Account) -> Account:
         """Take in what was just read or learned; it is fresh from now."""
         now = self.monotonic()
-        return self._keep(
-            replace(account, renew_at=now + FRESH - AHEAD, fresh_until=now + FRESH, stale_until=now + STALE, offers={})
-        )
+        return self._keep(replace(account, fresh_until=now + FRESH, stale_until=now + STALE, offers={}))
 
     def _keep(self, stamped: Account) -> Account:
         # Re-inserting moves it to the end, so the front is what was not read for longest.
@@ -76,7 +74,7 @@ class AccountCache:
                 return await self.refresh(customer)
         except (StripeUnavailable, TimeoutError):
             # Whoever comes next must not wait for the same time-out.
-            return self._keep(replace(known, renew_at=now + AGAIN, fresh_until=now + AGAIN, offers={}))
+            return self._keep(replace(known, fresh_until=now + AHEAD + AGAIN, offers={}))
 
     async def refresh(self, customer: str) -> Account:
         """Read now; callers that come meanwhile share the answer."""

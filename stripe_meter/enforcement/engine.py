@@ -19,7 +19,7 @@ from stripe_meter.domain.plans import PayAsYouGo
 from stripe_meter.domain.rates import Rate
 from stripe_meter.domain.refusals import Refusal
 from stripe_meter.domain.tools import Tool
-from stripe_meter.enforcement.accounts import AccountCache
+from stripe_meter.enforcement.accounts import AHEAD, AccountCache
 from stripe_meter.enforcement.callers import Callers
 from stripe_meter.enforcement.flusher import endings
 from stripe_meter.enforcement.flusher.exposure import Exposure
@@ -120,7 +120,7 @@ class Engine:
         if offered is None:
             return None
         now = self._accounts.monotonic()
-        if now >= account.renew_at:
+        if now >= account.fresh_until - AHEAD:
             if now >= account.fresh_until:
                 return None
             self._refresh_beside(account.customer)

@@ -57,7 +57,6 @@ class Accounts:
         oldest = min(ours, key=lambda subscription: subscription.created, default=None)
         return Account(
             customer.id,
-            currency=sys.intern(customer.currency) if customer.currency else None,
             subscription=await self._subscription(oldest, customer) if oldest is not None else None,
             keys=stored_keys(plain(customer.metadata)),
         )
@@ -81,7 +80,8 @@ class Accounts:
             sys.intern(found.status),
             items=tuple(item for row in items if (item := _item(row, found.currency)) is not None),
             has_payment_method=method is not None,
-            latest_invoice=_id(found.latest_invoice),
+            # Only who cannot be served is ever sent to an invoice.
+            latest_invoice=_id(found.latest_invoice) if found.status != "active" else None,
         )
 
     async def add_item(self, subscription: str, price: str) -> None:
