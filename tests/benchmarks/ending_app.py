@@ -125,11 +125,16 @@ def app() -> Any:
     note(f"pid {os.getpid()}")
     framework = os.environ[FRAMEWORK]
     server = build(framework, lambda: None)
-    return asgi(server, framework)
+    return asgi(server, framework, is_shared=True)
 
 
-def asgi(server: Any, framework: str) -> Any:
-    return server.streamable_http_app() if framework.startswith("mcp") else server.http_app()
+def asgi(server: Any, framework: str, *, is_shared: bool = False) -> Any:
+    """The application; on the older lines sessions live in one worker, so workers that share a port do without."""
+    if framework == "mcp1":
+        server.settings.stateless_http = is_shared
+    if framework.startswith("mcp"):
+        return server.streamable_http_app()
+    return server.http_app(stateless_http=is_shared and framework == "fastmcp3")
 
 
 def serve(framework: str, transport: str, ending: str, port: int) -> None:
