@@ -114,7 +114,7 @@ def dress(wrapper: Callable[..., Any], shape: Shape, declaration: declared.Decla
 
     watched.on_read = note
     wrapper.__annotations__ = annotations
-    wrapper.__signature__ = watched  # type: ignore[attr-defined]
+    wrapper.__signature__ = watched  # type: ignore[attr-defined]  # functions have it only at run time
     setattr(wrapper, declared.ATTRIBUTE, declaration)
 
 

