@@ -117,3 +117,13 @@ class Caller:
     @property
     def is_known(self) -> bool:
         return self.api_key is not None or self.principal is not None
+
+    @classmethod
+    def local(cls, api_key: str | None) -> Caller:
+        """The one caller of a process that speaks stdio, by the key in its environment."""
+        return cls(credential("k", api_key), api_key, is_local=True) if api_key else cls(b"local", is_local=True)
+
+
+def credential(kind: str, text: str) -> bytes:
+    """A cache key for what was shown: `kind` is `k` for an API key, `p` for a principal."""
+    return kind.encode() + hashlib.sha256(text.encode()).digest()

@@ -1,22 +1,18 @@
 """Which engine bills a call: found when the tool is called, never when it is imported.
 
-Owns the order: the one named at the decorator, the one serving this request, the process default
+Owns the order: the one the edge knows of (named at the decorator, or attached to the server), then the process default
 built from the environment. Knows nothing of how the default is built; the composition root says so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from stripe_meter.enforcement.engine import Engine
-
-#: Set by the middleware that `attach` installs, around each request.
-serving: Final[ContextVar[Engine | None]] = ContextVar("stripe_meter_serving", default=None)
 
 
 class _Default:
@@ -46,7 +42,7 @@ def find(explicit: Engine | None) -> Engine:
     Raises:
         ConfigurationError: A StripeMeter was configured, but nothing connects it to this tool.
     """
-    engine = explicit or serving.get() or _default.engine
+    engine = explicit or _default.engine
     if engine is not None:
         return engine
     if _default.is_configured:

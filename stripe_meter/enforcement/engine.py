@@ -8,6 +8,7 @@ doubt there becomes a refusal, never an exception in the caller's face.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("stripe_meter")
 
+LOCAL_KEY: Final = "STRIPE_METER_API_KEY"
 #: Seconds a caller is told to wait when Stripe cannot be reached, and when the seller has to mend something.
 _RETRY_SOON: Final = 5.0
 _RETRY_LATER: Final = 60.0
@@ -85,6 +87,11 @@ class Engine:
     @cached_property
     def _is_sync(self) -> bool:
         return self.settings.durability == "sync"
+
+    @cached_property
+    def local_caller(self) -> Caller:
+        """Who calls over stdio and in memory: the key in the process's environment, as it is at the first call."""
+        return Caller.local(os.environ.get(LOCAL_KEY))
 
     @property
     def stopping(self) -> bool:

@@ -15,16 +15,15 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from stripe_meter.domain.refusals import Refusal, billing_unavailable
-from stripe_meter.enforcement import current
 from stripe_meter.errors import ConfigurationError, StripeMeterError
 from stripe_meter.mcp import declared
 from stripe_meter.mcp.caller import kept
-from stripe_meter.mcp.calls import Exchange, exchange
+from stripe_meter.mcp.calls import Below, Exchange, exchange
 from stripe_meter.mcp.declared import Declaration
 
 if TYPE_CHECKING:
@@ -113,37 +112,29 @@ class Attachment:
                 self._failure = None
         return self._failure
 
-    def serving(self) -> _Serving:
-        """Bill whatever runs inside with this engine."""
-        return _Serving(self.engine)
-
-    async def answer(self, tool: str, run: Callable[[], Awaitable[Any]], is_error: Callable[[Any], bool]) -> Answer:
-        """Run one `tools/call` and charge for it once its answer is known.
+    def exchange(self, tool: str) -> Exchange | Below:
+        """To be entered around the framework's work on one `tools/call`; says there whether it was `answered`.
 
         Args:
             tool: The name that was called.
-            run: The rest of the framework's work; returns its answer.
-            is_error: Whether the client will see that answer as a failure, or as a question.
         """
-        around = exchange.get()
-        if around is not None:  # called by another tool, or mounted below another attached server
-            return Answer(await run(), None)
-        mine = Exchange(tool, self.engine, self._is_known_free(tool))
-        token = exchange.set(mine)
-        answered = False
-        try:
-            result = await run()
-            answered = not is_error(result)
-        finally:
-            exchange.reset(token)
-            charged = mine.close(answered=answered)
-        self._notice_unmetered(mine, answered)
-        receipt = None if mine.receipt is None else mine.receipt.meta()
-        if charged and receipt is not None:
+        if exchange.get() is not None:  # called by another tool, or mounted below another attached server
+            return Below(tool, self.engine)
+        is_known_free = self._matched_at == declared.latest() and self._names.get(tool, self) is None
+        return Exchange(tool, self.engine, is_known_free)
+
+    async def receipt(self, mine: Exchange | Below) -> dict[str, Any] | None:
+        """What the answer of a finished exchange carries in `_meta`, or None; waits for delivery where calls do."""
+        if not mine.entered and mine.answered:
+            self._notice_unmetered(mine.tool)
+        if mine.receipt is None:
+            return None
+        receipt = mine.receipt.meta()
+        if mine.charged:
             waits = self.engine.waits
-            has_all = waits and all([await admission.delivered() for admission in charged])
+            has_all = waits and all([await admission.delivered() for admission in mine.charged])
             receipt["status"] = "delivered" if has_all else "pending"
-        return Answer(result, receipt)
+        return receipt
 
     def declaration(self, name: str) -> Declaration | None:
         """What is sold under a name, as far as it was listed at the last look."""
@@ -180,13 +171,10 @@ class Attachment:
     def _sells(self, declaration: Declaration) -> bool:
         return declaration.billing is None or declaration.billing.engine is self.engine
 
-    def _is_known_free(self, name: str) -> bool:
-        return self._matched_at == declared.latest() and self._names.get(name, self) is None
-
-    def _notice_unmetered(self, mine: Exchange, answered: bool) -> None:
-        declaration = self._names.get(mine.tool)
-        if answered and not mine.entered and declaration is not None and declaration.first_time("unmetered"):
-            log.error("A call of %r was free: %s", mine.tool, declared.wrong_order(mine.tool))
+    def _notice_unmetered(self, tool: str) -> None:
+        declaration = self._names.get(tool)
+        if declaration is not None and declaration.first_time("unmetered"):
+            log.error("A call of %r was free: %s", tool, declared.wrong_order(tool))
 
 
 #: The attachment of each attached server.
@@ -201,16 +189,6 @@ def engine_of(ctx: Any) -> Engine | None:
         return None
     attachment = None if server is None else attachments.get(server)
     return None if attachment is None else attachment.engine
-
-
-class Answer:
-    """The framework's answer to one call, and the receipt that goes with it or None."""
-
-    __slots__ = ("receipt", "result")
-
-    def __init__(self, result: Any, receipt: dict[str, Any] | None) -> None:
-        self.result = result
-        self.receipt = receipt
 
 
 def codes(kind: type, *methods: str) -> frozenset[CodeType]:
@@ -239,18 +217,3 @@ def _is_on_the_stack(wanted: frozenset[CodeType]) -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-class _Serving:
-    """Sets `current.serving` around a request; a class, for a generator would cost a call twice as much."""
-
-    __slots__ = ("_engine", "_token")
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def __enter__(self) -> None:
-        self._token = current.serving.set(self._engine)
-
-    def __exit__(self, *error: object) -> None:
-        current.serving.reset(self._token)

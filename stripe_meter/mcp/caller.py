@@ -8,15 +8,15 @@ an unknown caller, whom the engine refuses with a way to become known.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from stripe_meter.domain.identity import KEY_PREFIX, Caller, Principal
+from stripe_meter.domain.identity import KEY_PREFIX, Caller, Principal, credential
 
-LOCAL_KEY: Final = "STRIPE_METER_API_KEY"
+if TYPE_CHECKING:
+    from stripe_meter.enforcement.engine import Engine
+
 _LONGEST_HEADER: Final = 8 * 1024
 #: Callers remembered, so that a busy one is read and hashed once.
 _MOST_CALLERS: Final = 4096
@@ -26,27 +26,27 @@ _FORWARDED: Final = frozenset(
     {b"forwarded", b"via", b"x-real-ip"}
     | {b"x-forwarded-" + name for name in (b"for", b"host", b"proto", b"port", b"server", b"prefix", b"by")}
 )
-_ANONYMOUS_LOCAL: Final = Caller(b"local", is_local=True)
 
 _callers: dict[tuple[object, ...], Caller] = {}
 
 
-def read_caller(ctx: Any) -> Caller:
+def read_caller(ctx: Any, engine: Engine) -> Caller:
     """The caller behind one tool call.
 
     Args:
         ctx: The `Context` that the framework handed to the tool.
+        engine: Bills the call; it reads the environment's key once, for that look takes 2 µs.
     """
     try:
         request_context = kept(ctx, "_request_context") or ctx.request_context
     except (AttributeError, ValueError, RuntimeError):  # `server.call_tool()` from the author's own code
-        return _local()
+        return engine.local_caller
     request = getattr(request_context, "request", None)
     if request is not None:
         return _from_http(request.scope)
     if request_context is None and getattr(ctx, "is_background_task", False):
         return _from_background()
-    return _local()
+    return engine.local_caller
 
 
 def kept(ctx: Any, name: str) -> Any:
@@ -56,13 +56,6 @@ def kept(ctx: Any, name: str) -> Any:
     """
     private = getattr(ctx, "__pydantic_private__", None)
     return private.get(name) if private else None
-
-
-def _local() -> Caller:
-    key = os.environ.get(LOCAL_KEY)
-    if not key:
-        return _ANONYMOUS_LOCAL
-    return _callers.get((key,)) or _remember((key,), Caller(_key_credential(key), api_key=key, is_local=True))
 
 
 def _from_http(scope: Mapping[str, Any]) -> Caller:
@@ -94,9 +87,9 @@ def _caller(
 ) -> Caller:
     base_url = None if where is None else _loopback_url(client, *where)
     if principal is not None:
-        return Caller(_credential(b"p", f"{principal.issuer}\n{principal.subject}"), None, principal, client, base_url)
+        return Caller(credential("p", f"{principal.issuer}\n{principal.subject}"), None, principal, client, base_url)
     if api_key is not None:
-        return Caller(_key_credential(api_key), api_key, None, client, base_url)
+        return Caller(credential("k", api_key), api_key, None, client, base_url)
     return Caller(b"a" + client.encode(), None, None, client, base_url)
 
 
@@ -163,14 +156,6 @@ def _from_background() -> Caller:
     sent = get_http_headers(include_all=True)
     headers = {name.lower().encode("latin-1"): value.encode("latin-1") for name, value in sent.items()}
     return _caller(principal, _headers(headers)[0], "background", None)
-
-
-def _key_credential(api_key: str) -> bytes:
-    return _credential(b"k", api_key)
-
-
-def _credential(kind: bytes, text: str) -> bytes:
-    return kind + hashlib.sha256(text.encode()).digest()
 
 
 def _remember(known: tuple[object, ...], caller: Caller) -> Caller:

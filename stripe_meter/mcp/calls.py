@@ -7,7 +7,7 @@ into worker threads and child tasks, so both are seen wherever the tool's code r
 
 from __future__ import annotations
 
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -48,7 +48,7 @@ class Refused(NamedTuple):
 
 @dataclass(slots=True)
 class Exchange:
-    """One `tools/call` message from its arrival to its answer.
+    """One `tools/call` message from its arrival to its answer: `with` it, the framework does its work.
 
     The charge is held here until the framework has made an answer of what the tool returned: an answer that the
     client sees as an error is never charged.
@@ -56,22 +56,36 @@ class Exchange:
     Attributes:
         tool: The name the client called.
         engine: Whose server is answering.
+        answered: Set to True once there is an answer that the client will not see as an error or as a question.
         is_free: True when that tool is known to be sold for nothing, so nothing below it is charged.
         entered: True once a metered tool has taken this exchange as its own.
         receipt: What the client is told, once the exchange is closed.
+        charged: What was charged, once the exchange is closed.
         ahead: The decision on this call, where a framework leaves no time for it inside the tool.
         refused: What the tool raised as text, for the adapter that can say more.
     """
 
     tool: str
-    engine: Engine | None = None
+    engine: Engine
     is_free: bool = False
+    answered: bool = False
     entered: bool = False
     receipt: Receipt | None = None
     ahead: Ahead | None = None
     refused: Refused | None = None
+    charged: tuple[Admission, ...] = ()
     _held: tuple[tuple[Admission, int | None], ...] = ()
     _is_closed: bool = False
+    _token: Token[Exchange | None] | None = None
+
+    def __enter__(self) -> Exchange:
+        self._token = exchange.set(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self._token is not None
+        exchange.reset(self._token)
+        self.close()
 
     def prepare(self, engine: Engine, tool: Tool, verdict: Admission | Refusal) -> None:
         """Keep a decision until the tool is entered, or until it turns out that it never was."""
@@ -92,24 +106,47 @@ class Exchange:
         else:
             self._held += ((admission, units),)
 
-    def close(self, *, answered: bool) -> list[Admission]:
-        """Charge what is held if the client gets an answer without error; returns what was charged.
+    def close(self) -> None:
+        """Charge what is held if the client gets an answer without error.
 
         More than one call is held only where an undecorated tool passed its `Context` on to several metered ones.
         """
         self._is_closed = True
         if self.ahead is not None and not isinstance(self.ahead.verdict, Refusal):
             self.ahead.verdict.release()
-        charged = []
         for admission, units in self._held:
-            if answered and units is not None:
+            if self.answered and units is not None:
                 self.receipt = admission.settle(units)
-                charged.append(admission)
+                self.charged += (admission,)
             else:
                 free = admission.release()
                 self.receipt = self.receipt or free
-        return charged
 
+
+class Below:
+    """A `tools/call` that another attached server hands down to a mounted one, within its own exchange."""
+
+    __slots__ = ("_engine", "_token", "answered", "tool")
+
+    receipt: Receipt | None = None  # the exchange around it has one
+    charged: tuple[Admission, ...] = ()
+    entered = True
+
+    def __init__(self, tool: str, engine: Engine) -> None:
+        self.tool = tool
+        self._engine = engine
+        self.answered = False
+
+    def __enter__(self) -> Below:
+        self._token = below.set(self._engine)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        below.reset(self._token)
+
+
+#: The engine of the mounted server that runs the tool, where it is not the one that answers the client.
+below: ContextVar[Engine | None] = ContextVar("stripe_meter_below", default=None)
 
 #: The message being answered on an attached server, or None elsewhere.
 exchange: ContextVar[Exchange | None] = ContextVar("stripe_meter_exchange", default=None)

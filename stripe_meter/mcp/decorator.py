@@ -24,7 +24,7 @@ from stripe_meter.errors import ConfigurationError
 from stripe_meter.mcp import refusals, signature, threads
 from stripe_meter.mcp.attachment import engine_of
 from stripe_meter.mcp.caller import read_caller
-from stripe_meter.mcp.calls import Exchange, active, current_call, exchange
+from stripe_meter.mcp.calls import Exchange, active, below, current_call, exchange
 from stripe_meter.mcp.charging import billable_units, finish
 from stripe_meter.mcp.declared import Declaration, HasEngine, remember
 
@@ -108,7 +108,7 @@ def _wrap_async(
         if not is_enabled:
             with _detached(declaration):
                 return await function(*args, **kwargs)
-        caller = read_caller(ctx)
+        caller = read_caller(ctx, engine)
         admission = engine.admit_warm(tool, caller)
         if admission is None:
             verdict = await engine.admit(tool, caller)
@@ -154,7 +154,7 @@ def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: si
         if not is_enabled:
             with _detached(declaration):
                 return function(*args, **kwargs)
-        caller = read_caller(ctx)
+        caller = read_caller(ctx, engine)
         admission = engine.admit_warm(tool, caller)
         if admission is None:
             ahead = None if within is None else within.decided(engine, tool)
@@ -213,13 +213,12 @@ def _detached(declaration: Declaration) -> Iterator[None]:
 
 def _engine_for(declaration: Declaration, within: Exchange | None, ctx: Any) -> tuple[Engine, bool]:
     """The engine that bills this call and whether it bills at all. Raises `ConfigurationError`."""
-    served_by = declaration.served_by
-    if within is not None and served_by is not None and within.engine is served_by and declaration.billing is None:
-        return served_by, served_by.enabled
     if declaration.billing is not None:
         explicit: Engine | None = declaration.billing.engine
+    elif within is not None:
+        explicit = below.get() or within.engine
     else:
-        explicit = engine_of(ctx) if current.serving.get() is None else None
+        explicit = engine_of(ctx)
     engine = current.find(explicit)
     is_enabled = engine.enabled
     if is_enabled and declaration.served_by is not engine:

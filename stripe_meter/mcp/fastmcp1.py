@@ -102,14 +102,15 @@ class _Calls:
 
     async def __call__(self, request: Any) -> Any:
         name = request.params.name
-        with self._attachment.serving():
-            if await self._attachment.failure() is not None:
-                return _server_result(refusals.as_text(self._attachment.refusal(name)))
-            answer = await self._attachment.answer(name, lambda: self._run(request), _is_error)
-        if answer.receipt is not None:
-            result = answer.result.root
-            result.meta = {**(result.meta or {}), RECEIPT_KEY: answer.receipt}
-        return answer.result
+        if await self._attachment.failure() is not None:
+            return _server_result(refusals.as_text(self._attachment.refusal(name)))
+        with self._attachment.exchange(name) as mine:
+            response = await self._run(request)
+            mine.answered = not _is_error(response)
+        receipt = await self._attachment.receipt(mine)
+        if receipt is not None:
+            response.root.meta = {**(response.root.meta or {}), RECEIPT_KEY: receipt}
+        return response
 
     async def _run(self, request: Any) -> Any:
         await self._admit_ahead(request.params.name)
@@ -131,7 +132,7 @@ class _Calls:
         engine = self._attachment.engine if declaration.billing is None else declaration.billing.engine
         if not engine.enabled:
             return
-        caller = read_caller(self._server.get_context())
+        caller = read_caller(self._server.get_context(), engine)
         verdict = engine.admit_warm(declaration.tool, caller) or await engine.admit(declaration.tool, caller)
         mine.prepare(engine, declaration.tool, verdict)
 

@@ -65,15 +65,11 @@ def add_route(server: FastMCP[Any], path: str, methods: list[str], handler: Hand
 
 
 class BillingMiddleware(Middleware):
-    """Around every request: this engine serves it. Around calls: receipts. Around lists: prices."""
+    """Around calls: the exchange and its receipt. Around lists: prices."""
 
     def __init__(self, attachment: Attachment, results: Results) -> None:
         self._attachment = attachment
         self._results = results
-
-    async def on_request(self, context: MiddlewareContext[Any], call_next: CallNext[Any, Any]) -> Any:
-        with self._attachment.serving():
-            return await call_next(context)
 
     async def on_call_tool(
         self,
@@ -83,9 +79,11 @@ class BillingMiddleware(Middleware):
         name = context.message.name
         if await self._attachment.failure() is not None:
             return self._results.refused(self._attachment.refusal(name))
-        answer = await self._attachment.answer(name, lambda: call_next(context), self._results.is_error)
-        result: ToolResult = answer.result
-        return result if answer.receipt is None else self._results.with_receipt(result, answer.receipt)
+        with self._attachment.exchange(name) as mine:
+            result = await call_next(context)
+            mine.answered = not self._results.is_error(result)
+        receipt = await self._attachment.receipt(mine)
+        return result if receipt is None else self._results.with_receipt(result, receipt)
 
     async def on_list_tools(
         self,

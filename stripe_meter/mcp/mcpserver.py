@@ -52,31 +52,30 @@ def add_route(server: MCPServer[Any], path: str, methods: list[str], handler: Ha
 
 
 class _Middleware:
-    """Around every message: this engine serves it. Around calls: receipts. Around lists: prices."""
+    """Around calls: the exchange and its receipt. Around lists: prices. While the check fails, calls are refused."""
 
     def __init__(self, attachment: Attachment) -> None:
         self._attachment = attachment
 
     async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        with self._attachment.serving():
-            if ctx.request_id is None:
-                return await call_next(ctx)
-            failure = None if self._attachment.is_checked else await self._attachment.failure()
-            if ctx.method == "tools/call":
-                name = str((ctx.params or {}).get("name"))
-                if failure is not None:
-                    return refusals.as_text(self._attachment.refusal(name))
-                return await self._call(name, ctx, call_next)
+        attachment = self._attachment
+        if ctx.request_id is None:
+            return await call_next(ctx)
+        failure = None if attachment.is_checked else await attachment.failure()
+        if ctx.method != "tools/call":
             result = await call_next(ctx)
             if ctx.method == "tools/list" and failure is None and isinstance(result, dict):
-                _add_prices(result, await self._attachment.prices())
+                _add_prices(result, await attachment.prices())
             return result
-
-    async def _call(self, name: str, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        answer = await self._attachment.answer(name, lambda: call_next(ctx), _is_error)
-        if answer.receipt is not None and isinstance(answer.result, dict):
-            answer.result["_meta"] = {**(answer.result.get("_meta") or {}), RECEIPT_KEY: answer.receipt}
-        result: HandlerResult = answer.result
+        name = str((ctx.params or {}).get("name"))
+        if failure is not None:
+            return refusals.as_text(attachment.refusal(name))
+        with attachment.exchange(name) as mine:
+            result = await call_next(ctx)
+            mine.answered = not _is_error(result)
+        receipt = await attachment.receipt(mine)
+        if receipt is not None and isinstance(result, dict):
+            result["_meta"] = {**(result.get("_meta") or {}), RECEIPT_KEY: receipt}
         return result
 
 

@@ -30,7 +30,7 @@ from mcp import Client
 
 from stripe_meter import StripeMeter
 from stripe_meter.domain.identity import Caller
-from stripe_meter.mcp.caller import LOCAL_KEY
+from stripe_meter.enforcement.engine import LOCAL_KEY
 from stripe_meter.settings import EMULATOR_KEY
 from tests.benchmarks import burst, event_sink, harness, seller
 from tests.benchmarks.harness import Report

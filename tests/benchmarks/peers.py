@@ -31,7 +31,7 @@ from typing import Final
 from mcp import Client
 
 from stripe_meter import StripeMeter
-from stripe_meter.mcp.caller import LOCAL_KEY
+from stripe_meter.enforcement.engine import LOCAL_KEY
 from tests.benchmarks import harness, peer_stub, seller
 from tests.benchmarks.harness import Report
 from tests.benchmarks.peer_paymcp import CALLS, stall

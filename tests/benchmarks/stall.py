@@ -26,7 +26,7 @@ from typing import Any, Final
 from mcp import Client
 
 from stripe_meter import StripeMeter
-from stripe_meter.mcp.caller import LOCAL_KEY
+from stripe_meter.enforcement.engine import LOCAL_KEY
 from tests.benchmarks import burst, event_sink, harness, seller
 from tests.benchmarks.harness import Report
 from tests.benchmarks.stripe_process import StripeProcess

@@ -35,8 +35,9 @@ from mcp.server.mcpserver import Context, MCPServer
 from stripe_meter import StripeMeter
 from stripe_meter.domain.rates import parse_price
 from stripe_meter.domain.tools import Tool
+from stripe_meter.enforcement.engine import LOCAL_KEY
 from stripe_meter.enforcement.gate import Admission
-from stripe_meter.mcp.caller import LOCAL_KEY, read_caller
+from stripe_meter.mcp.caller import read_caller
 from tests.benchmarks import harness, imports, seller, twin_server
 from tests.benchmarks.harness import Added, Effort, Report
 from tests.benchmarks.stripe_process import METER_EVENTS, StripeProcess
@@ -183,7 +184,7 @@ async def warm_requests(bench: Bench) -> dict[str, int]:
 def breakdown(bench: Bench) -> Report:
     """Nanoseconds of each step alone, all in the same rounds; `settle` includes `enqueue` and making the receipt."""
     engine, ctx, tool = bench.billing.engine, bench.http_ctx, Tool(seller.NAME, parse_price(seller.PRICE))
-    caller, add = read_caller(ctx), engine.thread.add
+    caller, add = read_caller(ctx, engine), engine.thread.add
 
     def admit() -> Admission:
         admission = engine.admit_warm(tool, caller)
@@ -197,7 +198,7 @@ def breakdown(bench: Bench) -> Report:
             "nothing": lambda: None,
             "bare": lambda: _to_its_end(seller.summarize(text="x")),
             "direct": lambda: _to_its_end(bench.tool(text="x", stripe_meter_ctx=ctx)),
-            "read_caller": lambda: read_caller(ctx),
+            "read_caller": lambda: read_caller(ctx, engine),
             "admit_warm": admit,
             "settle": lambda: admit().settle(1),
             "enqueue": lambda: add("cus_benchmark", "mcp.summarize", 1, _UNIT_AMOUNT),

@@ -158,18 +158,31 @@ async def test_a_direct_call_is_plain_python(line: str, engine: Engine, stripe: 
     assert not stripe.emulator.log.records
 
 
-async def test_a_tool_of_a_mounted_child_is_billed(
-    line: str, engine: Engine, api_key: str, billed: Billed, monkeypatch: pytest.MonkeyPatch, stripe: EmulatorServer
-) -> None:
-    """Attached to the parent, billing reaches what is mounted below it."""
+def parent_of_child(line: str) -> Any:
+    """A server with nothing to sell, and one with paid tools mounted below it."""
     if not line.startswith("fastmcp"):
         pytest.skip(f"{line} mounts no servers into servers")
     parent, child = build(line, is_paid=False, name="Parent"), build(line, name="Child")
     parent.server.mount(child.server, namespace="sub")
+    return parent
+
+
+async def test_a_tool_of_a_mounted_child_is_refused(line: str, engine: Engine, stripe: EmulatorServer) -> None:
+    """Attached to the parent, the refusal comes through with its link."""
+    parent = parent_of_child(line)
     attach(engine, parent.server)
     async with drivers.in_memory(line, parent.server) as client:
         assert_refused(await client.call("sub_sync_plain", text="a"), "sync_plain", stripe)
-        monkeypatch.setenv("STRIPE_METER_API_KEY", api_key)
+
+
+async def test_a_tool_of_a_mounted_child_is_billed(
+    line: str, engine: Engine, api_key: str, billed: Billed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Attached to the parent, billing reaches what is mounted below it."""
+    monkeypatch.setenv("STRIPE_METER_API_KEY", api_key)
+    parent = parent_of_child(line)
+    attach(engine, parent.server)
+    async with drivers.in_memory(line, parent.server) as client:
         for tool in ("sub_sync_plain", "sub_async_context"):
             outcome = await client.call(tool, text="a")
             assert not outcome.is_error

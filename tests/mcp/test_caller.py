@@ -57,10 +57,15 @@ def loopback(*headers: tuple[bytes, bytes], host: bytes = b"127.0.0.1:8000", **s
     return request((b"host", host), *headers, **local)
 
 
+def seen(ctx: Any) -> Caller:
+    """Who is read out of a framework's context, by an engine that has met nobody."""
+    return read_caller(ctx, Engine())
+
+
 def test_an_api_key_comes_in_either_header() -> None:
     """Some clients can set only one of them."""
-    first = read_caller(request((b"x-api-key", b"smk_cus_1_a")))
-    second = read_caller(request((b"authorization", b"Bearer smk_cus_1_a")))
+    first = seen(request((b"x-api-key", b"smk_cus_1_a")))
+    second = seen(request((b"authorization", b"Bearer smk_cus_1_a")))
     assert first == second
     assert first.api_key == "smk_cus_1_a"
     assert first.client == "203.0.113.7"
@@ -81,7 +86,7 @@ def test_an_api_key_comes_in_either_header() -> None:
 )
 def test_what_is_no_key_of_ours_is_no_identity(header: tuple[bytes, bytes]) -> None:
     """Such a caller is unknown, not an error."""
-    caller = read_caller(request(header))
+    caller = seen(request(header))
     assert caller == Caller(b"a203.0.113.7", client="203.0.113.7")
     assert not caller.is_known
 
@@ -89,7 +94,7 @@ def test_what_is_no_key_of_ours_is_no_identity(header: tuple[bytes, bytes]) -> N
 def test_a_verified_token_wins_over_a_key() -> None:
     """It was checked; a key has still to be looked up."""
     token = SimpleNamespace(client_id="app", subject="ann", claims={"iss": "https://id.example"})
-    caller = read_caller(request((b"x-api-key", b"smk_cus_1_a"), token=token))
+    caller = seen(request((b"x-api-key", b"smk_cus_1_a"), token=token))
     assert caller.principal == Principal("https://id.example", "ann")
     assert caller.api_key is None
 
@@ -104,9 +109,9 @@ def test_identities_have_different_credentials() -> None:
         SimpleNamespace(client_id="app", subject="ann", claims=None),
         SimpleNamespace(client_id="ann", subject=None, claims=None),
     ]
-    callers = [read_caller(request(token=token)) for token in tokens]
-    callers += [read_caller(request((b"x-api-key", key))) for key in (b"smk_a", b"smk_b")]
-    callers += [read_caller(request(client=(address, 1))) for address in ("203.0.113.7", "203.0.113.8")]
+    callers = [seen(request(token=token)) for token in tokens]
+    callers += [seen(request((b"x-api-key", key))) for key in (b"smk_a", b"smk_b")]
+    callers += [seen(request(client=(address, 1))) for address in ("203.0.113.7", "203.0.113.8")]
     assert len({caller.credential for caller in callers}) == len(callers)
 
 
@@ -121,9 +126,9 @@ def test_an_application_is_billed_only_where_no_person_is_named() -> None:
 
 def test_our_own_pages_are_found_on_this_machine_only() -> None:
     """So that the first run needs no setting."""
-    assert read_caller(loopback()).base_url == "http://127.0.0.1:8000"
-    assert read_caller(loopback(host=b"localhost:8000")).base_url == "http://127.0.0.1:8000"
-    assert read_caller(loopback(host=b"[::1]:8000", server=("::1", 8000))).base_url == "http://[::1]:8000"
+    assert seen(loopback()).base_url == "http://127.0.0.1:8000"
+    assert seen(loopback(host=b"localhost:8000")).base_url == "http://127.0.0.1:8000"
+    assert seen(loopback(host=b"[::1]:8000", server=("::1", 8000))).base_url == "http://[::1]:8000"
 
 
 @pytest.mark.parametrize(
@@ -151,16 +156,16 @@ def test_our_own_pages_are_found_on_this_machine_only() -> None:
 )
 def test_a_forged_address_is_never_believed(ctx: Any) -> None:
     """The payer's browser would carry the page with their API key to whoever forged it."""
-    assert read_caller(ctx).base_url is None
+    assert seen(ctx).base_url is None
 
 
 def test_a_local_caller_is_known_by_the_key_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """On stdio one process serves one caller."""
     ctx = SimpleNamespace(request_context=SimpleNamespace(request=None))
-    assert read_caller(ctx) == Caller(b"local", is_local=True)
+    assert seen(ctx) == Caller(b"local", is_local=True)
     monkeypatch.setenv("STRIPE_METER_API_KEY", "smk_cus_1_a")
-    assert read_caller(ctx).api_key == "smk_cus_1_a"
-    assert read_caller(ctx).is_local
+    assert seen(ctx) == Caller.local("smk_cus_1_a")
+    assert seen(ctx).is_local
 
 
 class Tokens:
