@@ -58,23 +58,22 @@ class Admission:
         offer: At which price; None for a call that is free.
         flusher: Where its usage goes.
         period_end: End of the billing period the call belongs to, or 0 for the one that runs now.
+
+    Attributes:
+        customer: Who pays; None for a call that is free.
     """
 
-    __slots__ = ("_ended", "_flusher", "_offer", "_period_end", "tool")
+    __slots__ = ("_ended", "_flusher", "_offer", "_period_end", "customer", "tool")
 
     def __init__(
         self, tool: Tool, offer: Offer | None = None, flusher: Flusher | None = None, period_end: int = 0
     ) -> None:
         self.tool = tool
+        self.customer = None if offer is None else offer.customer
         self._offer = offer
         self._flusher = flusher
         self._period_end = period_end
         self._ended = False
-
-    @property
-    def customer(self) -> str | None:
-        """Who pays; None for a call that is free."""
-        return self._offer.customer if self._offer is not None else None
 
     def settle(self, units: int) -> Receipt | None:
         """Charge for `units` (whole, at least 0) counted units. Never waits.

@@ -217,6 +217,8 @@ def _engine_for(declaration: Declaration, within: Exchange | None, ctx: Any) -> 
         explicit: Engine | None = declaration.billing.engine
     elif within is not None:
         explicit = below.get() or within.engine
+        if explicit is declaration.served_by:
+            return explicit, explicit.enabled
     else:
         explicit = engine_of(ctx)
     engine = current.find(explicit)

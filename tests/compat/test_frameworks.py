@@ -19,7 +19,7 @@ from stripe_meter.mcp.attach import attach
 from stripe_meter.mcp.frameworks import line_of
 from tests.compat import drivers
 from tests.compat.drivers import Outcome
-from tests.compat.server import build, classes
+from tests.compat.server import Built, build, classes
 
 pytestmark = pytest.mark.anyio
 
@@ -158,7 +158,7 @@ async def test_a_direct_call_is_plain_python(line: str, engine: Engine, stripe: 
     assert not stripe.emulator.log.records
 
 
-def parent_of_child(line: str) -> Any:
+def parent_of_child(line: str) -> Built:
     """A server with nothing to sell, and one with paid tools mounted below it."""
     if not line.startswith("fastmcp"):
         pytest.skip(f"{line} mounts no servers into servers")
