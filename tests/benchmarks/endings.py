@@ -85,6 +85,8 @@ class Server:
         for half in range(2):
             if half:
                 await asyncio.sleep(0.6)
+                while self.cell.ending == "kill" and await self._pending(clients[0]):
+                    await asyncio.sleep(0.05)  # so that only the second half is at stake
             for number in range(CALLS // 2):
                 tool = "work_in_thread" if number % 4 == 0 else "work"
                 await self.call(clients[number % len(clients)], tool)
@@ -112,8 +114,7 @@ class Server:
             async with asyncio.timeout(_START_SECONDS):
                 await _until(lambda: len(self.noted("started")) >= RUNNING)
         if ending == "kill":
-            stats = await self.call(clients[0], "stats")
-            self.bound = json.loads(stats.content[0].text)["pending"]
+            self.bound = await self._pending(clients[0])
         self.began = time.monotonic()
         if ending in ("exit", "exception", "eof") and self.cell.transport == "stdio":
             return
@@ -123,6 +124,10 @@ class Server:
             wanted = {"kill": signal.SIGKILL, "sigint": signal.SIGINT}.get(ending, signal.SIGTERM)
             os.kill(pid, wanted)
         await asyncio.gather(*running)
+
+    async def _pending(self, client: Client) -> int:
+        stats = await self.call(client, "stats")
+        return int(json.loads(stats.content[0].text)["pending"])
 
     async def wait(self, pid: int, patience: float) -> bool:
         """Whether the process ended in time; notes when."""
