@@ -119,18 +119,25 @@ async def test_a_caught_refusal_leaves_the_answer_alone(engine: Engine) -> None:
 
 
 async def test_without_the_way_to_the_handlers_the_text_remains(
-    engine: Engine, stripe: EmulatorServer, api_key: str, billed: Billed, monkeypatch: pytest.MonkeyPatch
+    engine: Engine,
+    make_engine: Callable[..., Engine],
+    stripe: EmulatorServer,
+    api_key: str,
+    billed: Billed,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is private to the SDK, so a release may take it away."""
-    built = build(LINE)
-    low_level = built.server._mcp_server
-    low_level.request_handlers = MappingProxyType(low_level.request_handlers)
-    attach(engine, built.server)
-    async with drivers.in_memory(LINE, built.server) as client:
-        for tool in ("async_plain", "sync_plain"):
+    stranger, payer = build(LINE).server, build(LINE).server
+    for server, biller in ((stranger, make_engine()), (payer, engine)):
+        low_level = server._mcp_server
+        low_level.request_handlers = MappingProxyType(low_level.request_handlers)
+        attach(biller, server)
+    for tool in ("async_plain", "sync_plain"):
+        async with drivers.in_memory(LINE, stranger) as client:
             assert_refused(await client.call(tool, text="a"), tool, stripe)
-        monkeypatch.setenv("STRIPE_METER_API_KEY", api_key)
-        for tool in ("async_plain", "sync_plain"):
+    monkeypatch.setenv("STRIPE_METER_API_KEY", api_key)
+    for tool in ("async_plain", "sync_plain"):
+        async with drivers.in_memory(LINE, payer) as client:
             assert not (await client.call(tool, text="a")).is_error
     assert engine.flush()
     assert billed(2) == {"async_plain": 1, "sync_plain": 1}
