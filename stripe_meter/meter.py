@@ -115,7 +115,7 @@ class StripeMeter:
                         yield state
             finally:
                 # In a thread: the server's loop goes on meanwhile.
-                await anyio.to_thread.run_sync(self.flush)
+                await anyio.to_thread.run_sync((current.override.engine or self.engine).flush)
 
         return lifespan
 

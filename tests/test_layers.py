@@ -40,6 +40,7 @@ ONLY = {
     "uvicorn": {"web", "emulator", "cli"},
     "pydantic_settings": {"settings"},
     "click": {"cli"},
+    "pytest": {"testing"},
     "rich": {"cli"},
 }
 

@@ -66,7 +66,7 @@ class Engine:
         self._accounts = AccountCache(self._read)
         self._callers = Callers(self._accounts)
         self._shelf = Shelf(self.plans)
-        self._purchases = Purchases(self._shelf, self._accounts.monotonic)
+        self._purchases = Purchases(self._shelf, lambda: self._accounts.monotonic())
         self._gateway: Gateway | None = None
         self._refreshing: set[str] = set()
         endings.watch(self.thread)
@@ -136,6 +136,16 @@ class Engine:
             return None
         # A snapshot may be older than the end of its period; what is called after that belongs to the next one.
         return Admission(tool, offered, thread, offered.period_end if now < offered.period_ends else 0)
+
+    def keep_time_by(self, monotonic: Callable[[], float], wall: Callable[[], float]) -> None:
+        """Count time by other clocks than the machine's; waiting and deadlines still take real time.
+
+        Args:
+            monotonic: Seconds; must not lie behind the clock that counted before.
+            wall: Unix seconds.
+        """
+        self._accounts.monotonic = self.thread.tallies.monotonic = monotonic
+        self.thread.clock.follow(wall)
 
     async def admit(self, tool: Tool, caller: Caller) -> Admission | Refusal:
         """Admit or refuse, asking Stripe where needed; answers within the timeout of the settings."""

@@ -28,6 +28,12 @@ class StripeClock:
     def now(self) -> float:
         return self._wall() + self.offset
 
+    def follow(self, wall: Callable[[], float]) -> None:
+        """Count by another wall clock; what was learned about the one before is forgotten."""
+        self._wall = wall
+        self._samples.clear()
+        self.offset = 0.0
+
     def learn(self, date: str | None) -> None:
         """Take in one `Date` header; anything unreadable is ignored."""
         try:

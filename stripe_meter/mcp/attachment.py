@@ -20,6 +20,7 @@ from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from stripe_meter.domain.refusals import Refusal, billing_unavailable
+from stripe_meter.enforcement.current import override
 from stripe_meter.errors import ConfigurationError, StripeMeterError
 from stripe_meter.mcp import declared
 from stripe_meter.mcp.caller import kept
@@ -58,9 +59,16 @@ class Attachment:
         self._names: Mapping[str, Declaration | None] = {}
         self._matched_at = -1
         self._is_checked = False
+        #: A test's engine that was in order, and the engine that was not.
+        self._checked_instead: Engine | None = None
+        self._failed: Engine | None = None
         self._failure: str | None = None
         self._failed_at = 0.0
         self._lock: anyio.Lock | None = None
+
+    @property
+    def _biller(self) -> Engine:
+        return override.engine or self.engine
 
     async def check(self) -> None:
         """Look at key, catalogue and decorators; once, however many messages arrive together.
@@ -75,14 +83,18 @@ class Attachment:
 
             self._lock = anyio.Lock()
         async with self._lock:
-            if self._is_checked:
+            engine = self._biller
+            if self._is_checked or self._checked_instead is engine:
                 return
             names = await self._match()
             sold = [d for d in names.values() if d is not None and self._sells(d)]
-            await self.engine.prepare([declaration.tool for declaration in sold])
+            await engine.prepare([declaration.tool for declaration in sold])
             for declaration in sold:
-                declaration.served_by = self.engine
-            self._is_checked = True
+                declaration.served_by = engine
+            if engine is self.engine:
+                self._is_checked = True
+            else:
+                self._checked_instead = engine
 
     async def check_at_start(self, entry_points: frozenset[CodeType], end: Callable[[str], NoReturn]) -> None:
         """`check`, where serving starts; ends the process when one of `entry_points` is what started it."""
@@ -102,11 +114,13 @@ class Attachment:
         """What keeps this server from billing, found out with the first message if not before; None when nothing."""
         if self._is_checked:
             return None
-        if self._failure is None or time.monotonic() - self._failed_at > _RETRY_SECONDS:
+        engine = self._biller
+        is_news = self._failure is None or self._failed is not engine
+        if is_news or time.monotonic() - self._failed_at > _RETRY_SECONDS:
             try:
                 await self.check()
             except StripeMeterError as error:
-                self._failure, self._failed_at = str(error), time.monotonic()
+                self._failure, self._failed, self._failed_at = str(error), engine, time.monotonic()
                 log.error("No tool of this server can be called: %s", error)  # one sentence is enough
             else:
                 self._failure = None
@@ -131,7 +145,7 @@ class Attachment:
             return None
         receipt = mine.receipt.meta()
         if mine.charged:
-            waits = self.engine.waits
+            waits = mine.engine.waits
             has_all = waits and all([await admission.delivered() for admission in mine.charged])
             receipt["status"] = "delivered" if has_all else "pending"
         return receipt
@@ -148,7 +162,7 @@ class Attachment:
             log.error("%s", error)
             return {}
         return {
-            name: declared.price_meta(self.engine.rates(found.tool))
+            name: declared.price_meta(self._biller.rates(found.tool))
             for name, found in names.items()
             if found is not None
         }
@@ -169,7 +183,8 @@ class Attachment:
         return self._names
 
     def _sells(self, declaration: Declaration) -> bool:
-        return declaration.billing is None or declaration.billing.engine is self.engine
+        engine = self._biller
+        return engine is not self.engine or declaration.billing is None or declaration.billing.engine is engine
 
     def _notice_unmetered(self, tool: str) -> None:
         declaration = self._names.get(tool)

@@ -55,7 +55,7 @@ class Exchange:
 
     Attributes:
         tool: The name the client called.
-        engine: Whose server is answering.
+        engine: Whose server is answering, or the one that bills in its place in a test.
         answered: Set to True once there is an answer that the client will not see as an error or as a question.
         is_free: True when that tool is known to be sold for nothing, so nothing below it is charged.
         entered: True once a metered tool has taken this exchange as its own.
@@ -126,7 +126,7 @@ class Exchange:
 class Below:
     """A `tools/call` that another attached server hands down to a mounted one, within its own exchange."""
 
-    __slots__ = ("_engine", "_token", "answered", "tool")
+    __slots__ = ("_token", "answered", "engine", "tool")
 
     receipt: Receipt | None = None  # the exchange around it has one
     charged: tuple[Admission, ...] = ()
@@ -134,11 +134,11 @@ class Below:
 
     def __init__(self, tool: str, engine: Engine) -> None:
         self.tool = tool
-        self._engine = engine
+        self.engine = engine
         self.answered = False
 
     def __enter__(self) -> Below:
-        self._token = below.set(self._engine)
+        self._token = below.set(self.engine)
         return self
 
     def __exit__(self, *error: object) -> None:

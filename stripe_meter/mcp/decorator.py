@@ -20,6 +20,7 @@ from stripe_meter.domain.refusals import Refusal, billing_unavailable
 from stripe_meter.domain.tools import Tool
 from stripe_meter.domain.usage import Call
 from stripe_meter.enforcement import current
+from stripe_meter.enforcement.current import override
 from stripe_meter.errors import ConfigurationError
 from stripe_meter.mcp import refusals, signature, threads
 from stripe_meter.mcp.attachment import engine_of
@@ -213,6 +214,9 @@ def _detached(declaration: Declaration) -> Iterator[None]:
 
 def _engine_for(declaration: Declaration, within: Exchange | None, ctx: Any) -> tuple[Engine, bool]:
     """The engine that bills this call and whether it bills at all. Raises `ConfigurationError`."""
+    chosen = override.engine
+    if chosen is not None:
+        return _engine_instead(chosen, declaration, within)
     if declaration.billing is not None:
         explicit: Engine | None = declaration.billing.engine
     elif within is not None:
@@ -227,6 +231,17 @@ def _engine_for(declaration: Declaration, within: Exchange | None, ctx: Any) -> 
         engine.register(declaration.tool)
         declaration.served_by = engine
     return engine, is_enabled
+
+
+def _engine_instead(engine: Engine, declaration: Declaration, within: Exchange | None) -> tuple[Engine, bool]:
+    """A test's engine in place of any other: its Checkout leads to the pages of the server that is answering."""
+    if within is not None and within.engine is not engine:
+        engine.routes = within.engine.routes
+        within.engine = engine
+    if engine.enabled and declaration.served_by is not engine:
+        engine.register(declaration.tool)
+        declaration.served_by = engine
+    return engine, engine.enabled
 
 
 def _misconfigured(declaration: Declaration, error: ConfigurationError) -> Refusal:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mcp.types import CallToolRequest, ListToolsRequest
 
+from stripe_meter.enforcement.current import override
 from stripe_meter.mcp import declared, refusals
 from stripe_meter.mcp.attachment import PRICE_KEY, RECEIPT_KEY, Attachment, Listed, codes, end_at_once
 from stripe_meter.mcp.caller import read_caller
@@ -129,7 +130,8 @@ class _Calls:
         declaration = self._attachment.declaration(name)
         if mine is None or mine.ahead is not None or declaration is None or declaration.is_async:
             return
-        engine = self._attachment.engine if declaration.billing is None else declaration.billing.engine
+        configured = self._attachment.engine if declaration.billing is None else declaration.billing.engine
+        engine = override.engine or configured
         if not engine.enabled:
             return
         caller = read_caller(self._server.get_context(), engine)

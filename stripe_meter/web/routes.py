@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from stripe_meter.enforcement.current import override
 from stripe_meter.enforcement.engine import Engine
 from stripe_meter.errors import StripeMeterError
 from stripe_meter.web import pages
@@ -44,7 +45,7 @@ def mount(engine: Engine, add: AddRoute, prefix: str | None = None) -> None:
         if not _SESSION.fullmatch(session) or (claim is not None and not _CLAIM.fullmatch(claim)):
             return _html(pages.not_found(), 404)
         try:
-            done = await engine.complete(session, claim)
+            done = await (override.engine or engine).complete(session, claim)
         except StripeMeterError:
             return _html(pages.try_again(), 503)
         if done.customer is None:

@@ -1,0 +1,203 @@
+"""A caller who has paid: refused by a server, through the emulated Stripe's own Checkout pages, back with an API key.
+
+Owns the purchase and what a test does with the caller afterwards. Nothing is taken for granted on the way: the link is
+the one the refusal names, the card is typed into the page, the key is the one the success page would show.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qs, urlsplit
+
+import anyio.to_thread
+
+from stripe_meter.domain.identity import Caller
+from stripe_meter.domain.refusals import Refusal
+from stripe_meter.emulator.browser import pay_by_forms
+from stripe_meter.enforcement.current import override
+from stripe_meter.enforcement.engine import LOCAL_KEY, Engine
+from stripe_meter.errors import ConfigurationError, StripeUnavailable
+from stripe_meter.mcp.attach import adapter_for
+from stripe_meter.mcp.attachment import attachments
+from stripe_meter.testing import bills, reading
+
+if TYPE_CHECKING:
+    from stripe_meter.domain.tools import Tool
+    from stripe_meter.mcp.declared import Declaration
+    from stripe_meter.testing.bills import Invoice
+
+#: Cards by what they do; Stripe's other test numbers work too, by number.
+CARDS: Final = {
+    "good": "4242 4242 4242 4242",
+    "declined": "4000 0000 0000 0002",
+    "insufficient funds": "4000 0000 0000 9995",
+    "declined later": "4000 0000 0000 0341",
+    "3-d secure": "4000 0025 0000 3155",
+}
+#: Where our pages would be; the payer's browser is ours and does not go there.
+_PAGES: Final = "http://127.0.0.1:9"
+
+_numbers = itertools.count(1)
+_calling: Final[weakref.WeakKeyDictionary[Engine, list[Caller]]] = weakref.WeakKeyDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Customer:
+    """A customer of the emulated Stripe who pays for every call. `customer()` makes them.
+
+    Attributes:
+        id: `cus_…`.
+        api_key: `smk_…`, as the success page shows it.
+        url: Of the emulated Stripe.
+    """
+
+    id: str
+    api_key: str = field(repr=False)
+    url: str
+    _engine: Engine = field(repr=False, compare=False)
+    #: Who may hold usage of theirs that Stripe does not have yet.
+    _served_by: set[Engine] = field(default_factory=set, repr=False, compare=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """For an HTTP client: the header that names this caller."""
+        return {"x-api-key": self.api_key}
+
+    @property
+    def env(self) -> dict[str, str]:
+        """For a server in a process of its own: it bills this caller, on this emulated Stripe."""
+        return {"STRIPE_METER_EMULATOR": self.url, LOCAL_KEY: self.api_key}
+
+    @contextmanager
+    def calling(self) -> Iterator[Customer]:
+        """Be the one who calls this process's servers in memory, until this ends; HTTP callers are not touched.
+
+        A server in memory has one caller at a time: where several are open, the one opened last.
+        """
+        engine = override.engine or self._engine
+        self._served_by.add(engine)
+        me = Caller.local(self.api_key)
+        callers = _calling.setdefault(engine, [])
+        callers.append(me)
+        engine.local_caller = me
+        try:
+            yield self
+        finally:
+            callers.remove(me)
+            if callers:
+                engine.local_caller = callers[-1]
+            else:
+                del engine.local_caller  # read again from the environment by the next call
+
+    def usage(self, tool: str) -> int:
+        """Units that Stripe has counted for this customer on a tool's meter: calls, or what the price counts.
+
+        Args:
+            tool: Its billing identity: `name=` of `@metered`, else the function's name.
+
+        Raises:
+            LookupError: No tool of that name was ever on sale.
+            TimeoutError: This process's usage did not reach Stripe within 5 seconds.
+        """
+        self._deliver()
+        return bills.usage(self.url, self.id, f"{self._engine.settings.namespace}.{tool}")
+
+    def next_invoice(self) -> Invoice:
+        """What Stripe would bill if the period ended now.
+
+        Raises:
+            StripeUnavailable: Nothing would come: their subscription has ended.
+            TimeoutError: As `usage` does.
+        """
+        self._deliver()
+        return bills.next_invoice(self.url, self.id)
+
+    def owed(self) -> str:
+        """The total of the next invoice, for people: `$0.15`. Raises what `next_invoice` does."""
+        return self.next_invoice().text
+
+    def invoices(self) -> tuple[Invoice, ...]:
+        """What Stripe has billed, oldest first; the period that runs is not among it."""
+        return bills.invoices(self.url, self.id)
+
+    def _deliver(self) -> None:
+        for engine in {*self._served_by, self._engine, override.engine or self._engine}:
+            if not engine.flush():
+                raise TimeoutError(
+                    f"{engine.stats().pending} calls did not reach the emulated Stripe within 5 seconds; "
+                    "look for a fault that is still switched on there"
+                )
+        reading.settle(self.url)
+
+
+async def customer(server: Any, *, card: str = "good") -> Customer:
+    """Somebody new who has paid, as the callers of `server` do: refused, sent to Checkout, given an API key.
+
+    Args:
+        server: An `MCPServer` of the MCP SDK or a `FastMCP`, with at least one priced tool.
+        card: `"good"`, `"declined"`, `"insufficient funds"`, `"declined later"` (taken at Checkout, refused when an
+            invoice is due), `"3-d secure"`, or the number of another of Stripe's test cards.
+
+    Raises:
+        ConfigurationError: `server` sells nothing, cannot bill, or would not bill on an emulated Stripe.
+        StripeUnavailable: The emulated Stripe did not answer.
+        ValueError: The card was refused, with the words that the payer reads; or there is no such card.
+    """
+    number = _card_number(card)
+    listed = await adapter_for(server).listed(server)
+    sold = [declaration for declaration in listed.values() if declaration is not None]
+    engine = _engine_for(server, sold)
+    url = engine.settings.emulator
+    if url is None:
+        raise ConfigurationError(
+            "customer() pays with a test card, but these tools are billed by Stripe itself; "
+            "ask for the fixture stripe_billing, or write `with use(billing):` around it"
+        )
+    tool = await _tool_for_sale(engine, sold)
+    client = f"a test's customer {next(_numbers)}"
+    verdict = await engine.admit(tool, Caller(b"a" + client.encode(), client=client, base_url=_PAGES))
+    if not isinstance(verdict, Refusal) or verdict.checkout_url is None:
+        said = verdict.text if isinstance(verdict, Refusal) else "billing is switched off"
+        raise StripeUnavailable(f"nobody can buy {tool.name}: {said}", ambiguous=False)
+    back = await anyio.to_thread.run_sync(pay_by_forms, verdict.checkout_url, number, "caller@example.com")
+    query = parse_qs(urlsplit(back).query)
+    done = await engine.complete(query["session_id"][0], query["claim"][0])
+    assert done.customer is not None
+    assert done.key is not None
+    return Customer(done.customer, done.key.reveal(), url, engine)
+
+
+def _card_number(card: str) -> str:
+    number = CARDS.get(card, card).replace(" ", "")
+    if not number.isdigit():
+        names = ", ".join(f'"{name}"' for name in CARDS)
+        raise ValueError(f"card={card!r} is none of {names}, nor the number of a test card")
+    return number
+
+
+def _engine_for(server: Any, sold: Sequence[Declaration]) -> Engine:
+    attachment = attachments.get(server)
+    named = next((declaration.billing.engine for declaration in sold if declaration.billing is not None), None)
+    engine = override.engine or (named if attachment is None else attachment.engine)
+    if engine is None:
+        raise ConfigurationError(
+            "nothing says who bills this server; ask for the fixture stripe_billing, "
+            "or write `with use(billing):` around customer()"
+        )
+    return engine
+
+
+async def _tool_for_sale(engine: Engine, sold: Sequence[Declaration]) -> Tool:
+    """A priced tool that the engine bills, with all of them known to it."""
+    takes_all = override.engine is not None
+    tools = [d.tool for d in sold if takes_all or d.billing is None or d.billing.engine is engine]
+    await engine.prepare(tools)
+    priced = next((tool for tool in tools if not tool.is_free), None)
+    if priced is None:
+        raise ConfigurationError('this server sells nothing; write @metered("$0.05") below @mcp.tool() of one tool')
+    return priced
