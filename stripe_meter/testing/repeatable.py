@@ -1,0 +1,48 @@
+"""Making one run of a test like the next: time stands still, and what is random is drawn from a seed.
+
+Owns which of this library's sources of chance reach Stripe: the identifiers of meter events, the claims in Checkout's
+success addresses, API keys. Production code has no such switch, so they are replaced by name here.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
+from unittest.mock import patch
+from uuid import UUID
+
+import time_machine
+
+from stripe_meter.domain import identity
+from stripe_meter.enforcement.flusher import tallies
+from stripe_meter.gateway import checkout
+
+
+@contextmanager
+def repeatable(clock: int, name: str) -> Iterator[None]:
+    """Until this ends, the time is `clock` (Unix seconds), and two runs of the same `clock` and `name` draw alike.
+
+    The clock is part of the seed: Stripe would take a second day's meter events for repeats of the first day's.
+    Sleeping and time-outs go on as ever, because they count on another clock.
+    """
+
+    def dice(use: str) -> random.Random:
+        return random.Random(f"{use} {name} {clock}")  # noqa: S311  # repeatable on purpose
+
+    boots, claims, keys = dice("boot"), dice("claim"), dice("key")
+    uuid = SimpleNamespace(uuid4=lambda: UUID(int=boots.getrandbits(128)))
+    claim = _but(token_urlsafe=lambda length: f"{claims.getrandbits(8 * length):0{2 * length}x}")
+    with ExitStack() as stack:
+        stack.enter_context(time_machine.travel(clock, tick=False))
+        stack.enter_context(patch.object(tallies, "uuid", uuid))
+        stack.enter_context(patch.object(checkout, "secrets", claim))
+        stack.enter_context(patch.object(identity, "secrets", _but(choice=keys.choice)))
+        yield
+
+
+def _but(**replaced: object) -> SimpleNamespace:
+    """The standard library's `secrets`, but for a few of its functions."""
+    return SimpleNamespace(**{**vars(secrets), **replaced})
