@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from stripe_meter.domain.money import Money
 
@@ -38,17 +38,23 @@ class MeterEvent:
         }
 
 
-def event_timestamp(now: float, period_end: int = 0) -> int:
-    """Whole seconds of `now`, within the period, and off second 0 of a minute, where a summary's border lies.
+#: Seconds by which an event is dated later than our clock says, so that it is not dated earlier than Stripe's does.
+AHEAD_OF_CLOCK: Final = 2
 
-    Off it goes forward, because a period ends on such a border and usage just after it belongs to the new one (Stripe
-    takes timestamps up to five minutes ahead); usage of a period that has ended goes to its last good second.
+
+def event_timestamp(now: float, period_end: int = 0) -> int:
+    """A whole second just after `now`, within the period, and off second 0 of a minute, where a summary's border lies.
+
+    Just after, because the clock is known to a second, and usage dated before its subscription item began is never
+    billed. Off the border it goes forward, because a period ends on such a border and usage just after it belongs to
+    the new one (Stripe takes timestamps up to five minutes ahead); usage of a period that has ended goes to its last
+    good second.
 
     Args:
         now: Stripe's clock, Unix seconds.
         period_end: First second that does not belong to the usage's billing period any more, or 0.
     """
-    second = int(now)
+    second = int(now) + AHEAD_OF_CLOCK
     if second % 60 == 0:
         second += 1
     if period_end and second >= period_end:
