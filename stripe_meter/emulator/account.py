@@ -8,6 +8,7 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final, Literal
 
 from stripe_meter.emulator.auth import StreamTokens
@@ -58,6 +59,8 @@ class Account:
         self.switches = switches
         self.ids = ids
         self.clock = Clock(self.lock)
+        self.id = ids.new("acct")
+        self.opened = self.clock.seconds()
         self.store = Store()
         self.usage = Usage()
         self.stream_tokens = StreamTokens()
@@ -72,7 +75,14 @@ class Account:
         self.invoice_specs: dict[str, list[JSON]] = {}
         self.webhook_secrets: dict[str, str] = {}
         self.checkout_data: dict[str, JSON] = {}
+        # Per metered item: since when, and how much of the period's usage, an earlier invoice has billed.
         self.billed_from: dict[str, int] = {}
+        self.billed_before: dict[str, Decimal] = {}
+        # Subscriptions with a billing threshold, so that counting usage does not look through all of them.
+        self.with_threshold: set[str] = set()
+        self.threshold_times: defaultdict[str, list[int]] = defaultdict(list)
+        # By invoice: what to do with a subscription once a change that waits for its payment is paid.
+        self.pending_updates: dict[str, Callable[[], None]] = {}
         self.search_index: dict[str, JSON] = {}
         self.credit_moves: defaultdict[str, list[JSON]] = defaultdict(list)
         self.credit_uses: dict[str, list[tuple[str, str, int]]] = {}

@@ -19,14 +19,21 @@ from stripe_meter.emulator.expand import present
 from stripe_meter.emulator.fidelity import Fidelity
 from stripe_meter.emulator.idempotency import KEPT_SECONDS_V2, Idempotency
 from stripe_meter.emulator.resources import (
+    account as account_resource,
+)
+from stripe_meter.emulator.resources import (
     alerts,
+    charges,
     checkout_sessions,
     credit_balances,
     credit_grants,
+    credit_notes,
     customers,
     events,
     features,
     intents,
+    invoice_items,
+    invoice_preview,
     invoices,
     meter_events,
     meters,
@@ -37,6 +44,7 @@ from stripe_meter.emulator.resources import (
     products,
     refunds,
     subscription_items,
+    subscription_schedules,
     subscriptions,
     test_clocks,
     v2_core,
@@ -46,14 +54,19 @@ from stripe_meter.emulator.resources import (
 from stripe_meter.emulator.routing import Operation, Router
 
 RESOURCES: Final = (
+    account_resource,
     alerts,
+    charges,
     checkout_sessions,
     credit_balances,
     credit_grants,
+    credit_notes,
     customers,
     events,
     features,
     intents,
+    invoice_items,
+    invoice_preview,
     invoices,
     meter_events,
     meters,
@@ -64,6 +77,7 @@ RESOURCES: Final = (
     products,
     refunds,
     subscription_items,
+    subscription_schedules,
     subscriptions,
     test_clocks,
     v2_core,

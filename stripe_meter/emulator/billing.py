@@ -15,6 +15,7 @@ from typing import Final
 from stripe_meter.emulator.errors import JSON
 
 WHOLE: Final = Decimal(1)
+NONE: Final = Decimal(0)
 STEP: Final = {"day": timedelta(days=1), "week": timedelta(weeks=1)}
 MONTHS: Final = {"month": 1, "year": 12}
 # Smallest amounts Stripe charges, in minor units (docs.stripe.com/currencies#minimum-and-maximum-charge-amounts).
@@ -76,19 +77,29 @@ def rates_in(price: JSON, currency: str) -> JSON | None:
     return found
 
 
-def price_quantity(price: JSON, currency: str, quantity: Decimal) -> list[Priced]:
-    """Lines for `quantity` of a price: one, or one per tier and flat fee of a graduated price."""
+def price_quantity(price: JSON, currency: str, quantity: Decimal, before: Decimal = NONE) -> list[Priced]:
+    """Lines for `quantity` of a price: one, or one per tier and flat fee of a graduated price.
+
+    `before` is the part of the period that an earlier invoice billed already; tiers go on behind it.
+    """
     rates = rates_in(price, currency) or price
     if price["billing_scheme"] == "tiered":
         if price["tiers_mode"] == "volume":
-            return list(_volume(rates["tiers"], quantity))
-        return list(_graduated(rates["tiers"], quantity))
+            return [*_volume(rates["tiers"], quantity), *_billed(_volume(rates["tiers"], before), before)]
+        return list(_graduated(rates["tiers"], quantity, before))
     package = price["transform_quantity"]
+    quantity -= before
     if package is not None:
         rounding = ROUND_CEILING if package["round"] == "up" else ROUND_DOWN
         quantity = (quantity / package["divide_by"]).quantize(WHOLE, rounding=rounding)
     unit = Decimal(rates["unit_amount_decimal"])
     return [Priced(quantity, unit, rounded(quantity * unit))]
+
+
+def _billed(parts: Iterator[Priced], before: Decimal) -> Iterator[Priced]:
+    """What an earlier invoice took for a part of the volume, which this one gives back."""
+    for part in parts if before else ():
+        yield Priced(part.quantity, part.unit, -part.amount, f"{part.label}, billed before")
 
 
 def _volume(tiers: list[JSON], quantity: Decimal) -> Iterator[Priced]:
@@ -98,22 +109,23 @@ def _volume(tiers: list[JSON], quantity: Decimal) -> Iterator[Priced]:
             return
 
 
-def _graduated(tiers: list[JSON], quantity: Decimal) -> Iterator[Priced]:
+def _graduated(tiers: list[JSON], quantity: Decimal, before: Decimal) -> Iterator[Priced]:
     lower = Decimal(0)
     for number, tier in enumerate(tiers, start=1):
         upper = quantity if tier["up_to"] is None else min(quantity, Decimal(tier["up_to"]))
         if number > 1 and quantity <= lower:
             return
-        yield from _tier(tier, upper - lower, f"Tier {number}")
+        if before < upper or upper == quantity:
+            yield from _tier(tier, upper - max(lower, before), f"Tier {number}", flat=before <= lower)
         lower = upper
 
 
-def _tier(tier: JSON, quantity: Decimal, label: str) -> Iterator[Priced]:
+def _tier(tier: JSON, quantity: Decimal, label: str, *, flat: bool = True) -> Iterator[Priced]:
     unit = Decimal(tier["unit_amount_decimal"] or 0)
     yield Priced(quantity, unit, rounded(quantity * unit), label)
-    flat = Decimal(tier["flat_amount_decimal"] or 0)
-    if flat and quantity > 0:
-        yield Priced(WHOLE, None, rounded(flat), f"{label} flat fee")
+    fee = Decimal(tier["flat_amount_decimal"] or 0)
+    if fee and quantity > 0 and flat:
+        yield Priced(WHOLE, None, rounded(fee), f"{label} flat fee")
 
 
 def boundary(anchor: int, interval: str, count: int, number: int) -> int:

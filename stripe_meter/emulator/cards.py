@@ -13,13 +13,15 @@ from stripe_meter.emulator.errors import JSON, ApiError, card_error
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """Behaviour of a test card: the decline when first used, when charged later, and 3-D Secure, once or always."""
+    """Behaviour of a test card: declines at first or later use, 3-D Secure once or always, a dispute, refunds."""
 
     brand: str = "visa"
     first_decline: str | None = None
     later_decline: str | None = None
     authenticate: bool = False
     every_time: bool = False
+    dispute: str | None = None
+    refund_fails: bool = False
 
 
 CARDS: Final = {
@@ -30,6 +32,9 @@ CARDS: Final = {
     "4000000000000341": Card(later_decline="generic_decline"),
     "4000002500003155": Card(authenticate=True),
     "4000002760003184": Card(authenticate=True, every_time=True),
+    "4000000000000259": Card(dispute="fraudulent"),
+    "4000000000002685": Card(dispute="product_not_received"),
+    "4000000000005126": Card(refund_fails=True),
 }
 TOKENS: Final = {
     "pm_card_visa": "4242424242424242",
@@ -39,6 +44,17 @@ TOKENS: Final = {
     "pm_card_chargeCustomerFail": "4000000000000341",
     "pm_card_authenticationRequired": "4000002760003184",
     "pm_card_authenticationRequiredOnSetup": "4000002500003155",
+    "pm_card_createDispute": "4000000000000259",
+    "pm_card_createDisputeProductNotReceived": "4000000000002685",
+    "pm_card_refundFail": "4000000000005126",
+}
+# Bank accounts for debits that settle later (docs.stripe.com/payments/ach-direct-debit, test account numbers).
+BANK_ACCOUNTS: Final = {
+    "000123456789": None,
+    "000111111113": "account_closed",
+    "000111111116": "no_account",
+    "000222222227": "insufficient_funds",
+    "000333333335": "debit_not_authorized",
 }
 MESSAGES: Final = {
     "generic_decline": "Your card was declined.",
@@ -95,12 +111,53 @@ def new_payment_method(account: Account, number: str, customer: str | None, emai
     return account.store.add(row)
 
 
-def charge(account: Account, payment_method: str | None) -> None:
+def new_bank_account(account: Account, number: str, customer: str | None, email: str | None) -> JSON:
+    """A US bank account for a debit; raises a 402 for a number that is not a test account."""
+    digits = number.replace(" ", "")
+    if digits not in BANK_ACCOUNTS:
+        raise card_error("In test mode only test account numbers work.", "bank_account_unusable")
+    row = new_payment_method(account, "4242424242424242", customer, email)
+    details: JSON = {
+        "account_holder_type": "individual",
+        "account_type": "checking",
+        "bank_name": "STRIPE TEST BANK",
+        "financial_connections_account": None,
+        "fingerprint": f"emulated{digits[-4:]}",
+        "last4": digits[-4:],
+        "networks": {"preferred": "ach", "supported": ["ach"]},
+        "routing_number": "110000000",
+        "status_details": {},
+    }
+    del row["card"]
+    row.update(type="us_bank_account", us_bank_account=details)
+    account.cards[row["id"]] = digits
+    return row
+
+
+def charge(account: Account, payment_method: str | None, *, off_session: bool = False) -> None:
     """Take a payment with a stored card; raises the 402 that Stripe would answer."""
     if payment_method is None:
         message = "This customer has no attached payment source or default payment method."
         raise ApiError(400, message, code="resource_missing")
-    decline(CARDS[account.cards[payment_method]].later_decline)
+    card = card_behind(account, payment_method)
+    if card.every_time and off_session:
+        message = "Your card was declined. This transaction requires authentication."
+        raise card_error(message, "authentication_required", "authentication_required")
+    decline(card.later_decline)
+
+
+def card_behind(account: Account, payment_method: str) -> Card:
+    """The test card that a stored payment method stands for; a bank account behaves like a good card."""
+    return CARDS.get(account.cards.get(payment_method, ""), Card())
+
+
+def card_for(account: Account, subscription: JSON | None, customer_id: str) -> str | None:
+    """The payment method to charge: the subscription's, else the customer's."""
+    if subscription is not None and subscription["default_payment_method"]:
+        return str(subscription["default_payment_method"])
+    customer: JSON = account.store.get("customer", customer_id)
+    method: str | None = customer["invoice_settings"]["default_payment_method"]
+    return method
 
 
 def _card_details(brand: str, last4: str) -> JSON:

@@ -7,6 +7,7 @@ or completion (`completion`). Fields of features that are not emulated hold what
 from decimal import Decimal
 from typing import Any, Final
 
+from stripe_meter.emulator import taxes
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.billing import price_quantity
 from stripe_meter.emulator.errors import JSON
@@ -30,6 +31,10 @@ PAYMENT_NOTHING: Final = (
     "receipt_email review setup_future_usage shipping source statement_descriptor statement_descriptor_suffix "
     "transfer_group"
 )
+COPIED: Final = (
+    "allowed_payment_method_types billing_address_collection cancel_url client_reference_id customer customer_email "
+    "locale submit_type success_url"
+)
 SETUP_NOTHING: Final = "last_setup_error latest_attempt mandate single_use_mandate"
 
 
@@ -44,11 +49,11 @@ def session_form(account: Account, params: JSON, lines: list[JSON], currency: st
         **dict.fromkeys(NOTHING.split()),
         "amount_subtotal": total,
         "amount_total": total,
-        "automatic_tax": {"enabled": False, "liability": None, "provider": None, "status": None},
+        "automatic_tax": _automatic_tax(params),
         "created": account.now(),
         "currency": currency,
         "custom_fields": [],
-        "custom_text": dict.fromkeys(("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")),
+        "custom_text": custom_text(params),
         "customer_creation": _customer_creation(params),
         "expires_at": expires,
         "line_items": lines,
@@ -56,7 +61,7 @@ def session_form(account: Account, params: JSON, lines: list[JSON], currency: st
         "metadata": params.get("metadata") or {},
         "mode": mode,
         "payment_method_collection": params.get("payment_method_collection", "always"),
-        "payment_method_types": ["card"],
+        "payment_method_types": _method_types(params, currency),
         "payment_status": "no_payment_required" if mode == "setup" else "unpaid",
         "shipping_options": [],
         "status": "open",
@@ -67,9 +72,31 @@ def session_form(account: Account, params: JSON, lines: list[JSON], currency: st
     if mode == "payment":
         session["payment_method_collection"] = "if_required"
         session["invoice_creation"] = _invoice_creation(params.get("invoice_creation"))
-    copied = ("cancel_url", "client_reference_id", "customer", "customer_email", "locale", "submit_type", "success_url")
-    session.update({name: params[name] for name in copied if name in params})
+    if "tax_id_collection" in params:
+        session["tax_id_collection"] = {"required": "never", **params["tax_id_collection"]}
+    session.update({name: params[name] for name in COPIED.split() if name in params})
     return session
+
+
+def custom_text(params: JSON) -> JSON:
+    """The seller's own words on the page, of a session or a payment link."""
+    blank = dict.fromkeys(("after_submit", "shipping_address", "submit", "terms_of_service_acceptance"))
+    given = {name: value or None for name, value in (params.get("custom_text") or {}).items()}
+    return {**blank, **given}
+
+
+def _automatic_tax(params: JSON) -> JSON:
+    if not taxes.on(params):
+        return {"enabled": False, "liability": None, "provider": None, "status": None}
+    state = taxes.state(True, "requires_location_inputs")
+    return {name: state[name] for name in ("enabled", "liability", "provider", "status")}
+
+
+def _method_types(params: JSON, currency: str | None) -> list[str]:
+    """How one may pay: cards, and a bank debit for payments in US dollars, unless the seller allows less."""
+    allowed = params.get("allowed_payment_method_types")
+    known = ["card", "us_bank_account"] if params["mode"] == "payment" and currency == "usd" else ["card"]
+    return [name for name in known if allowed is None or name in allowed]
 
 
 def _customer_creation(params: JSON) -> str | None:

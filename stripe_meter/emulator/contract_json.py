@@ -45,6 +45,9 @@ def _object(shape: Shape, raw: Mapping[str, Any], path: str) -> JSON:
 
 def _value(hint: Any, raw: Any, path: str) -> Any:
     options = options_of(hint)
+    if any(get_origin(option) is Literal for option in options):
+        # The SDK leaves enums open (`Literal | str`), because an older SDK must pass on newer values; the API does not.
+        options = [option for option in options if option is not str]
     for option in options:
         origin = get_origin(option) or option
         if origin is Literal and raw in get_args(option):

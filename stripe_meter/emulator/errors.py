@@ -5,7 +5,7 @@ Does not own: when they are raised. `ParameterError` marks faults found before a
 such answers are not kept under the idempotency key.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 JSON = dict[str, Any]
@@ -27,6 +27,7 @@ class ApiError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
+        self.code = code
         self.headers = dict(headers or {})
         self._error: JSON = {"message": message, "type": type}
         if code is not None:
@@ -67,3 +68,11 @@ def card_error(message: str, code: str, decline_code: str | None = None) -> ApiE
     """A 402 `card_error`."""
     more = {"decline_code": decline_code} if decline_code else {}
     return ApiError(402, message, type="card_error", code=code, more=more)
+
+
+def only(fields: Mapping[str, Any], known: Collection[str], path: str) -> None:
+    """Refuse a nested parameter that Stripe knows and the emulator would otherwise ignore."""
+    for name in fields:
+        if name not in known:
+            where = f"{path}[{name}]" if path else name
+            raise ParameterError(f"The emulator does not implement the parameter {where}.", where, "not_emulated")

@@ -43,6 +43,20 @@ LINKS: Final = {
     ("checkout.session", "payment_link"): "payment_link",
     ("customer", "test_clock"): "test_helpers.test_clock",
     ("refund", "customer"): "customer",
+    ("refund", "charge"): "charge",
+    ("charge", "customer"): "customer",
+    ("charge", "payment_intent"): "payment_intent",
+    ("dispute", "charge"): "charge",
+    ("dispute", "payment_intent"): "payment_intent",
+    ("payment_intent", "latest_charge"): "charge",
+    ("invoice_payment", "invoice"): "invoice",
+    ("invoice_payment", "payment.payment_intent"): "payment_intent",
+    ("credit_note", "customer"): "customer",
+    ("credit_note", "invoice"): "invoice",
+    ("invoiceitem", "customer"): "customer",
+    ("subscription", "schedule"): "subscription_schedule",
+    ("subscription_schedule", "customer"): "customer",
+    ("subscription_schedule", "subscription"): "subscription",
     ("refund", "payment_intent"): "payment_intent",
     ("customer_balance_transaction", "customer"): "customer",
     ("customer_balance_transaction", "invoice"): "invoice",
@@ -115,6 +129,14 @@ def _include(account: Account, node: JSON, part: str) -> bool:
         base = "/v1/checkout/sessions" if kind == "checkout.session" else "/v1/payment_links"
         data = [{**row, "price": view(account, account.store.get("price", row["price"]))} for row in rows]
         node[part] = nested_list(data, f"{base}/{node['id']}/line_items")
+        return True
+    if kind == "invoice" and part == "payments":
+        rows = [row for row in account.store.all("invoice_payment") if row["invoice"] == node["id"]]
+        node[part] = nested_list([view(account, row) for row in rows], f"/v1/invoice_payments?invoice={node['id']}")
+        return True
+    if kind == "charge" and part == "refunds":
+        rows = [row for row in account.store.newest("refund") if row["charge"] == node["id"]]
+        node[part] = nested_list([view(account, row) for row in rows], f"/v1/charges/{node['id']}/refunds")
         return True
     if kind == "customer" and part == "subscriptions":
         if node.get("deleted"):

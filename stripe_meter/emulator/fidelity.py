@@ -50,6 +50,11 @@ class Fidelity:
         path = os.environ.get(SPEC_VARIABLE)
         self._openapi: OpenApi | None = load(path) if path and check_responses else None
 
+    @property
+    def openapi(self) -> bool:
+        """Whether an OpenAPI file is checked as well."""
+        return self._openapi is not None
+
     def report(self) -> dict[str, dict[str, int]]:
         """Counters per operation."""
         return {name: asdict(tally) for name, tally in self._tallies.items()}

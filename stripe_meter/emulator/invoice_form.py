@@ -7,17 +7,18 @@ Owns: every field of the two objects at API version 2026-10-28.endive. Does not 
 from decimal import ROUND_DOWN, Decimal
 from typing import Any, Final
 
+from stripe_meter.emulator import taxes
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.billing import Priced, plain, shown_money
 from stripe_meter.emulator.errors import JSON
 
 TWELVE: Final = Decimal("0.000000000001")
-NO_TAX: Final[JSON] = {"disabled_reason": None, "enabled": False, "liability": None, "provider": None, "status": None}
 
 
 def invoice_form(account: Account, subscription: JSON | None, customer: JSON, id: str, reason: str) -> JSON:
     """An empty draft invoice for a customer, of a subscription or of a one-time payment."""
     now = account.now()
+    taxed = bool(subscription and subscription["automatic_tax"]["enabled"])
     parent: JSON | None = None
     if subscription is not None:
         details = {"metadata": dict(subscription["metadata"]), "subscription": subscription["id"]}
@@ -28,7 +29,7 @@ def invoice_form(account: Account, subscription: JSON | None, customer: JSON, id
         **_unused(),
         "account_country": "US",
         "account_name": account.merchant,
-        "automatic_tax": dict(NO_TAX),
+        "automatic_tax": taxes.state(taxed, None),
         "automatically_finalizes_at": None,
         "billing_reason": reason,
         "created": now,
@@ -81,17 +82,21 @@ def _unused() -> JSON:
     return fields
 
 
-def line_form(account: Account, invoice: JSON, spec: JSON, price: JSON, part: Priced, id: str) -> JSON:
+def line_form(account: Account, invoice: JSON, spec: JSON, price: JSON | None, part: Priced, id: str) -> JSON:
     """One invoice line for a priced part of an item."""
-    product = account.store.get("product", price["product"])
     unit = None if part.unit is None else plain(part.unit)
-    item = spec["item"]
+    item, pricing, description = spec["item"], None, spec.get("description", "")
+    if price is not None:
+        product = account.store.get("product", price["product"])
+        details = {"price": price["id"], "product": product["id"]}
+        pricing = {"price_details": details, "type": "price_details", "unit_amount_decimal": unit}
+        description = _description(product, part, invoice["currency"], spec)
     return {
         "id": id,
         "object": "line_item",
         "amount": part.amount,
         "currency": invoice["currency"],
-        "description": _description(product, part, invoice["currency"], spec),
+        "description": description,
         "discount_amounts": [],
         "discountable": not spec["proration"],
         "discounts": [],
@@ -101,20 +106,28 @@ def line_form(account: Account, invoice: JSON, spec: JSON, price: JSON, part: Pr
         "parent": _line_parent(item, spec["proration"]),
         "period": {"start": spec["start"], "end": spec["end"]},
         "pretax_credit_amounts": [],
-        "pricing": {
-            "price_details": {"price": price["id"], "product": product["id"]},
-            "type": "price_details",
-            "unit_amount_decimal": unit,
-        },
+        "pricing": pricing,
         "quantity": int(part.quantity.to_integral_value(rounding=ROUND_DOWN)),
         "quantity_decimal": plain(part.quantity.quantize(TWELVE, rounding=ROUND_DOWN)),
-        "subscription": item.get("subscription"),
+        "subscription": _subscription(item),
         "subtotal": part.amount,
         "taxes": [],
     }
 
 
+def _subscription(item: JSON) -> str | None:
+    if item.get("object") == "invoiceitem":
+        item = (item["parent"] or {}).get("subscription_details") or {}
+    found: str | None = item.get("subscription")
+    return found
+
+
 def _line_parent(item: JSON, proration: bool) -> JSON | None:
+    if item.get("object") == "invoiceitem":
+        about = (item["parent"] or {}).get("subscription_details") or {}
+        single: JSON = {"invoice_item": item["id"], "proration": False, "proration_details": None}
+        single["subscription"] = about.get("subscription")
+        return {"invoice_item_details": single, "subscription_item_details": None, "type": "invoice_item_details"}
     if "subscription" not in item:
         return None
     details: JSON = {

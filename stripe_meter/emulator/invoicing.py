@@ -8,9 +8,8 @@ work in the background record the failure on the subscription instead.
 from decimal import Decimal
 from typing import Any, Final
 
-from stripe_meter.emulator import billing, credits
+from stripe_meter.emulator import billing, credits, payments, taxes
 from stripe_meter.emulator.account import Account
-from stripe_meter.emulator.cards import charge
 from stripe_meter.emulator.errors import JSON, ApiError, invalid
 from stripe_meter.emulator.events import emit
 from stripe_meter.emulator.invoice_form import invoice_form, line_form
@@ -54,18 +53,28 @@ def draft(account: Account, subscription: JSON, reason: str, specs: list[JSON], 
     return invoice
 
 
+def draft_of_items(account: Account, customer: JSON, currency: str, specs: list[JSON]) -> JSON:
+    """A stored draft of a customer's invoice items, outside any subscription."""
+    invoice = invoice_form(account, None, customer, account.ids.new("in"), "manual")
+    invoice["currency"] = currency
+    account.store.add(invoice)
+    account.invoice_specs[invoice["id"]] = specs
+    refresh(account, invoice)
+    emit(account, "invoice.created", invoice)
+    return invoice
+
+
 def preview(account: Account, subscription: JSON, reason: str, specs: list[JSON], id: str) -> JSON:
     """The same invoice without storing it."""
     customer = account.store.get("customer", subscription["customer"])
     invoice = invoice_form(account, subscription, customer, id, reason)
-    _fill(account, invoice, specs, subscription)
+    _fill(account, invoice, specs)
     return invoice
 
 
 def refresh(account: Account, invoice: JSON) -> None:
     """Price the lines of a draft again, with the usage known by now."""
-    subscription = account.store.get("subscription", subscription_of(invoice))
-    account.credit_uses[invoice["id"]] = _fill(account, invoice, account.invoice_specs[invoice["id"]], subscription)
+    account.credit_uses[invoice["id"]] = _fill(account, invoice, account.invoice_specs[invoice["id"]])
 
 
 def subscription_of(invoice: JSON) -> str:
@@ -74,16 +83,16 @@ def subscription_of(invoice: JSON) -> str:
     return parent["subscription_details"]["subscription"] if parent else ""
 
 
-def _fill(account: Account, invoice: JSON, specs: list[JSON], subscription: JSON) -> list[tuple[str, str, int]]:
+def _fill(account: Account, invoice: JSON, specs: list[JSON]) -> list[tuple[str, str, int]]:
     """Lines, period and amounts from the specifications; returns which grants would pay for what."""
     lines: list[JSON] = []
     metered: list[tuple[JSON, str]] = []
     for spec in specs:
-        price = account.store.get("price", spec["item"]["price"])
-        for part in _parts(account, spec, price, subscription):
+        price = account.store.find("price", spec["item"].get("price"))
+        for part in _parts(account, spec, price, invoice):
             id = f"il_{invoice['id'].partition('_')[2]}_{len(lines) + 1}"
             lines.append(line_form(account, invoice, spec, price, part, id))
-            metered += [(lines[-1], price["id"])] if spec["usage"] else []
+            metered += [(lines[-1], spec["item"]["price"])] if spec["usage"] else []
     invoice["lines"]["data"] = lines
     closed = [spec for spec in specs if spec["usage"]] or specs
     if closed:
@@ -106,23 +115,29 @@ def set_amounts(account: Account, invoice: JSON, credited: int) -> None:
     invoice["amount_remaining"] = invoice["amount_due"]
 
 
-def _parts(account: Account, spec: JSON, price: JSON, subscription: JSON) -> list[billing.Priced]:
-    if "amount" in spec:
+def _parts(account: Account, spec: JSON, price: JSON | None, invoice: JSON) -> list[billing.Priced]:
+    if "amount" in spec or price is None:
         return [billing.Priced(Decimal(spec["item"].get("quantity", 1)), None, spec["amount"], spec["description"])]
-    currency = subscription["currency"]
+    before: Decimal = spec.get("before", billing.NONE)
     if spec["usage"]:
-        quantity = usage_of(account, price, subscription["customer"], spec["start"], spec["end"])
+        quantity = max(before, usage_of(account, price, invoice["customer"], spec["start"], spec["end"]))
     else:
         quantity = Decimal(spec["item"].get("quantity", 1))
-    return billing.price_quantity(price, currency, quantity)
+    return billing.price_quantity(price, invoice["currency"], quantity, before)
 
 
-def finalize(account: Account, invoice: JSON) -> None:
-    """Make a draft final: fix its number and amounts, apply the customer's balance, settle it if nothing is due."""
+def finalize(account: Account, invoice: JSON) -> bool:
+    """Make a draft final: fix its number and amounts, apply the customer's balance, settle it if nothing is due.
+
+    False, and still a draft, when automatic tax has no customer location to work with.
+    """
     if invoice["status"] != "draft":
         raise invalid("This invoice is already finalized, you can't re-finalize a non-draft invoice.")
-    if subscription_of(invoice):
+    if invoice["id"] in account.invoice_specs:
         refresh(account, invoice)
+    if not taxes.locate(account, invoice):
+        emit(account, "invoice.finalization_failed", invoice)
+        return False
     now = account.now()
     account.invoice_specs.pop(invoice["id"], None)
     credits.settle(account, invoice)
@@ -133,9 +148,12 @@ def finalize(account: Account, invoice: JSON) -> None:
     emit(account, "invoice.finalized", invoice)
     if invoice["amount_due"] == 0:
         mark_paid(account, invoice)
+    else:
+        payments.request_for(account, invoice)
+    return True
 
 
-def close_paid(account: Account, invoice: JSON) -> None:
+def close_paid(account: Account, invoice: JSON, intent: JSON) -> None:
     """Finish the invoice of a payment already taken by Checkout; no balance is applied to it."""
     total = sum(line["amount"] for line in invoice["lines"]["data"])
     for name in ("subtotal", "subtotal_excluding_tax", "total", "total_excluding_tax", "amount_due"):
@@ -145,6 +163,7 @@ def close_paid(account: Account, invoice: JSON) -> None:
     invoice.update(status="open", hosted_invoice_url=f"{account.base_url}/i/{invoice['id']}")
     invoice["status_transitions"]["finalized_at"] = now
     emit(account, "invoice.finalized", invoice)
+    payments.link(account, invoice, intent)
     mark_paid(account, invoice)
 
 
@@ -201,15 +220,18 @@ def change_balance(
     return account.store.add({**row, **(more or {})})
 
 
-def pay(account: Account, invoice: JSON, payment_method: str | None) -> None:
+def pay(account: Account, invoice: JSON, payment_method: str | None, *, off_session: bool = True) -> None:
     """Charge what is due; raises the card's 402 and leaves the invoice open when the card refuses."""
     if invoice["status"] != "open":
         what = "already paid" if invoice["status"] == "paid" else f"{invoice['status']} and cannot be paid"
         raise invalid(f"Invoice is {what}.", code="invoice_already_paid" if what == "already paid" else None)
     invoice.update(attempted=True, attempt_count=invoice["attempt_count"] + 1)
+    intent = payments.intent_of(account, invoice) or payments.request_for(account, invoice)
     try:
-        charge(account, payment_method)
-    except ApiError:
+        payments.attempt(account, intent, payment_method, off_session=off_session)
+    except ApiError as error:
+        if error.code == "authentication_required":
+            emit(account, "invoice.payment_action_required", invoice)
         emit(account, "invoice.payment_failed", invoice)
         raise
     mark_paid(account, invoice)
@@ -220,7 +242,9 @@ def mark_paid(account: Account, invoice: JSON) -> None:
     invoice.update(status="paid", attempted=True, next_payment_attempt=None, amount_remaining=0)
     invoice["amount_paid"] = invoice["amount_due"]
     invoice["status_transitions"]["paid_at"] = account.now()
+    payments.close(account, invoice, "paid")
     emit(account, "invoice.paid", invoice)
+    emit(account, "invoice.payment_succeeded", invoice)
 
 
 def void(account: Account, invoice: JSON) -> None:
@@ -229,6 +253,7 @@ def void(account: Account, invoice: JSON) -> None:
         raise invalid(f"You can only pass in open invoices. This invoice isn't open: it is {invoice['status']}.")
     invoice.update(status="void", next_payment_attempt=None)
     invoice["status_transitions"]["voided_at"] = account.now()
+    payments.close(account, invoice, "canceled")
     credits.give_back(account, invoice)
     _unapply_balance(account, invoice)
     emit(account, "invoice.voided", invoice)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, Literal
 
-from stripe_meter.emulator import invoicing, thin_events
+from stripe_meter.emulator import invoicing, thin_events, thresholds
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.errors import JSON
 from stripe_meter.emulator.resources import alerts
@@ -96,6 +96,7 @@ def _process(account: Account, event: Received) -> None:
     name = mark(account, event.road, event.identifier)
     account.usage.add(meter["id"], customer, Record(event.timestamp, value, event.received, name))
     refresh_drafts(account, customer)
+    thresholds.check(account, customer)
     alerts.check(account, meter, customer)
 
 

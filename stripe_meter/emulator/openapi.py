@@ -49,10 +49,14 @@ class OpenApi:
 
     def object(self, name: str, row: JSON) -> str | None:
         """Why an object is not what the component of that name allows, or None."""
+        return next(iter(self.differences(name, row)), None)
+
+    def differences(self, name: str, row: JSON) -> list[str]:
+        """Everything in which an object differs from the component of that name."""
         key = ("object", name, "")
         if key not in self._validators:
             self._validators[key] = self._compile({"$ref": f"#/$defs/{name}"})
-        return _first(self._validators[key], row)
+        return [_told(error) for found in self._validators[key].iter_errors(row) for error in _closest(found)]
 
     def _check(self, what: str, method: str, path: str, value: Any) -> str | None:
         key = (what, method, shape_of(path))
@@ -149,6 +153,19 @@ def _without_deleted(params: JSON) -> JSON:
 def _first(validator: Any, value: Any) -> str | None:
     if validator.is_valid(value):
         return None
-    error = next(validator.iter_errors(value))
+    return _told(_closest(next(validator.iter_errors(value)))[0])
+
+
+def _closest(error: Any) -> list[Any]:
+    """The errors of the alternative that fits best: not of another type, and wrong as deep down as possible."""
+    branches = getattr(error.kind, "context", ())
+    fitting = [branch for branch in branches if branch and branch[0].kind.name != "type"]
+    if not fitting:
+        return [error]
+    best = max(reversed(fitting), key=lambda branch: max(len(one.instance_path) for one in branch))
+    return [closest for one in best for closest in _closest(one)]
+
+
+def _told(error: Any) -> str:
     where = "".join(f".{part}" if isinstance(part, str) else f"[{part}]" for part in error.instance_path)
     return f"{where}: {error.message[:200]}"

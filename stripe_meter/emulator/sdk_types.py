@@ -29,6 +29,8 @@ DECIMAL: Final = re.compile(r"-?\d+(\.\d+)?")
 PRIMITIVES: Final = {str: "a string", int: "an integer", bool: "a boolean"}
 DELETED: Final = frozenset({"id", "object", "deleted"})
 DELETED_V2: Final = frozenset({"id", "object"})
+# The one kind that keeps its fields when it is deleted (OpenAPI: deleted_discount).
+WHOLE_WHEN_DELETED: Final = frozenset({"discount"})
 V2_PAGE: Final = frozenset({"data", "next_page_url", "previous_page_url"})
 
 
@@ -41,7 +43,7 @@ def check(answer: Any) -> str | None:
     if "object" not in answer:
         if V2_PAGE - answer.keys():
             return " has no `object`"
-        return _in_list(answer["data"], known_object)
+        return _page_of(answer)
     return known_object(answer)
 
 
@@ -54,12 +56,17 @@ def known_object(row: Any) -> str | None:
     if row.get("object") == "search_result":
         return _search_of(row, known_object)
     if row.keys() == DELETED_V2 and str(row["object"]).startswith("v2."):
-        return None
-    cls = _event_class(str(row.get("type"))) if row.get("object") == "v2.core.event" else None
-    cls = cls or resource_class(str(row.get("object")))
+        return _deleted(row)
+    cls = class_of(row)
     if cls is None:
         return f".object: Stripe has no object named {row.get('object')!r}"
     return _object(cls)(row)
+
+
+def class_of(row: JSON) -> Any:
+    """The SDK's class of an object, or None; a fetched v2 event has the class of its type."""
+    cls = _event_class(str(row.get("type"))) if row.get("object") == "v2.core.event" else None
+    return cls or resource_class(str(row.get("object")))
 
 
 @cache
@@ -80,7 +87,7 @@ def _event_class(type: str) -> Any:
 
 
 @cache
-def _hints(cls: type) -> dict[str, Any]:
+def fields_of(cls: type) -> dict[str, Any]:
     """The annotated fields of a class; names imported for type checking only are looked up as well."""
     hints: dict[str, Any] = {}
     for base in reversed(cls.__mro__):
@@ -107,8 +114,8 @@ def _typing_names(module_name: str) -> dict[str, Any]:
 @cache
 def _object(cls: Any) -> Checker:
     """The checker of one class: every field known, every required field there, every value of its type."""
-    hints = _hints(cls)
-    deletable = "deleted" in hints
+    hints = fields_of(cls)
+    deletable = "deleted" in hints and _kind(cls) not in WHOLE_WHEN_DELETED
     required = frozenset(name for name, hint in hints.items() if type(None) not in get_args(hint))
     checkers: dict[str, Checker] = {}
 
@@ -116,7 +123,8 @@ def _object(cls: Any) -> Checker:
         if not isinstance(row, dict):
             return f" is {_shown(row)} where {cls.__name__} belongs"
         if deletable and row.get("deleted") is True:
-            return None if row.keys() == DELETED else f": a deleted {cls.__name__} has id, object and deleted only"
+            only = f": a deleted {cls.__name__} has id, object and deleted only"
+            return _deleted(row) if row.keys() == DELETED else only
         if not checkers:
             checkers.update({name: _compiled(hint) for name, hint in hints.items()})
         for name, value in row.items():
@@ -253,8 +261,24 @@ _PAGE: Final[JSON] = {"object": _STRING, "has_more": _BOOLEAN, "url": _STRING}
 _NEXT: Final = _union([str], True)
 
 
+def _deleted(row: JSON) -> str | None:
+    problem = _STRING(row["id"])
+    return f".id{problem}" if problem else None
+
+
 def _list_of(value: Any, inner: Checker) -> str | None:
     return _frame(value, "list", {**_PAGE, "data": lambda rows: _in_list(rows, inner)})
+
+
+def _page_of(answer: JSON) -> str | None:
+    """A list of API v2, which has a frame without a name."""
+    for name in answer.keys() - V2_PAGE:
+        return f".{name}: a list of API v2 has no such field"
+    for name in ("next_page_url", "previous_page_url"):
+        problem = _NEXT(answer[name])
+        if problem is not None:
+            return f".{name}{problem}"
+    return _in_list(answer["data"], known_object)
 
 
 def _search_of(value: Any, inner: Checker) -> str | None:

@@ -6,13 +6,16 @@ happens later (`cycle`). Everything that Stripe refuses is refused before anythi
 
 from typing import Final
 
-from stripe_meter.emulator import cycle
+from stripe_meter.emulator import anchors, taxes, trials
 from stripe_meter.emulator.account import Account
-from stripe_meter.emulator.billing import rates_in
-from stripe_meter.emulator.errors import JSON, invalid
+from stripe_meter.emulator.billing import boundary, rates_in
+from stripe_meter.emulator.errors import JSON, invalid, only
 from stripe_meter.emulator.metadata import merged
+from stripe_meter.emulator.periods import period_of
 
 MAX_ITEMS: Final = 20
+LEAST_THRESHOLD: Final = 50
+ITEM_FIELDS: Final = frozenset({"price", "quantity", "metadata", "id", "deleted"})
 
 
 def check_items(account: Account, wanted: list[JSON], customer: JSON, currency: str | None) -> str:
@@ -37,6 +40,8 @@ def check_items(account: Account, wanted: list[JSON], customer: JSON, currency: 
 def check_item(account: Account, fields: JSON, path: str) -> JSON:
     """The price of an item; raises a 400 when it cannot be one."""
     where = f"{path}[price]" if path else "price"
+    if path:
+        only(fields, ITEM_FIELDS, path)
     if "price" not in fields:
         raise invalid(f"Missing required param: {where}.", where, "parameter_missing")
     price = account.store.get("price", fields["price"], where, 400)
@@ -50,13 +55,14 @@ def check_item(account: Account, fields: JSON, path: str) -> JSON:
 
 
 def new_subscription(account: Account, customer: JSON, currency: str, fields: JSON) -> JSON:
-    """Store an active subscription without items; `fields` overrides single fields."""
+    """Store an active or trialing subscription without items; `fields` overrides single fields."""
     now = account.now()
+    behavior = (fields.get("trial_settings") or {}).get("end_behavior") or {}
     row: JSON = {
         "id": account.ids.new("sub"),
         "object": "subscription",
         **dict.fromkeys(EMPTY.split()),
-        "automatic_tax": {"disabled_reason": None, "enabled": False, "liability": None},
+        "automatic_tax": taxes.setting(taxes.on(fields)),
         "billing_cycle_anchor": now,
         "billing_mode": {"flexible": {"proration_discounts": "included"}, "type": "flexible"},
         "billing_schedules": [],
@@ -83,14 +89,71 @@ def new_subscription(account: Account, customer: JSON, currency: str, fields: JS
         },
         "start_date": now,
         "status": "active",
-        "trial_settings": {"end_behavior": {"billing_cycle_anchor": None, "missing_payment_method": "create_invoice"}},
+        "trial_settings": trial_settings(behavior),
     }
     row.update({key: fields[key] for key in ("default_payment_method", "description") if fields.get(key)})
     if (fields.get("billing_mode") or {}).get("type") == "classic":
         row["billing_mode"] = {"flexible": None, "type": "classic"}
+    _start(account, row, fields)
+    set_thresholds(account, row, fields.get("billing_thresholds"))
+    saved = (fields.get("payment_settings") or {}).get("save_default_payment_method")
+    row["payment_settings"]["save_default_payment_method"] = saved or "off"
     customer["currency"] = currency
     row["test_clock"] = customer["test_clock"]
     return account.store.add(row)
+
+
+def _start(account: Account, row: JSON, fields: JSON) -> None:
+    """Trial and billing anchor of a new subscription."""
+    until = trials.end_of(account, fields)
+    config = fields.get("billing_cycle_anchor_config")
+    if until is not None and config is not None:
+        raise invalid("`billing_cycle_anchor_config` cannot be combined with a trial.", "billing_cycle_anchor_config")
+    if until is not None:
+        trials.begin(account, row, until)
+    elif config is not None:
+        row["billing_cycle_anchor_config"] = {**dict.fromkeys(("hour", "minute", "month", "second")), **config}
+        row["billing_cycle_anchor"] = anchors.next_match(account.now(), config)
+    elif "billing_cycle_anchor" in fields:
+        row["billing_cycle_anchor"] = fields["billing_cycle_anchor"]
+
+
+def check_anchor(account: Account, prices: list[JSON], fields: JSON) -> None:
+    """A billing anchor lies ahead, and within one interval."""
+    at = fields.get("billing_cycle_anchor")
+    if at is None:
+        return
+    if at <= account.now():
+        raise invalid("`billing_cycle_anchor` must be in the future.", "billing_cycle_anchor")
+    for price in prices:
+        recurring = price["recurring"]
+        if at > boundary(account.now(), recurring["interval"], recurring["interval_count"], 1):
+            message = "`billing_cycle_anchor` cannot be later than next natural billing date."
+            raise invalid(message, "billing_cycle_anchor")
+
+
+def trial_settings(behavior: JSON) -> JSON:
+    """The complete `trial_settings` for what was asked for."""
+    missing = behavior.get("missing_payment_method", "create_invoice")
+    return {"end_behavior": {"billing_cycle_anchor": None, "missing_payment_method": missing}}
+
+
+def set_thresholds(account: Account, row: JSON, wanted: JSON | str | None) -> None:
+    """Give a subscription its thresholds and have them watched, or take them away."""
+    row["billing_thresholds"] = thresholds(wanted)
+    watch = account.with_threshold.add if row["billing_thresholds"] else account.with_threshold.discard
+    watch(row["id"])
+
+
+def thresholds(wanted: JSON | str | None) -> JSON | None:
+    """Billing thresholds, None for none of them; raises a 400 below the smallest amount."""
+    if not wanted or isinstance(wanted, str):
+        return None
+    amount = wanted.get("amount_gte")
+    if amount is not None and amount < LEAST_THRESHOLD:
+        where = "billing_thresholds[amount_gte]"
+        raise invalid(f"`amount_gte` must be at least {LEAST_THRESHOLD}.", where)
+    return {"amount_gte": amount, "reset_billing_cycle_anchor": wanted.get("reset_billing_cycle_anchor", False)}
 
 
 EMPTY: Final = (
@@ -104,10 +167,15 @@ EMPTY: Final = (
 
 def new_item(account: Account, subscription: JSON, fields: JSON) -> JSON:
     """Store an item; its period is the one of the subscription's cycle that holds now."""
+    return account.store.add(item_form(account, subscription, fields, account.ids.new("si")))
+
+
+def item_form(account: Account, subscription: JSON, fields: JSON, id: str) -> JSON:
+    """An item that is not stored."""
     price = account.store.get("price", fields["price"])
-    start, end = cycle.period_of(account, subscription, price, account.now())
+    start, end = period_of(account, subscription, price, account.now())
     row: JSON = {
-        "id": account.ids.new("si"),
+        "id": id,
         "object": "subscription_item",
         "billing_thresholds": None,
         "created": account.now(),
@@ -122,4 +190,4 @@ def new_item(account: Account, subscription: JSON, fields: JSON) -> JSON:
     }
     if price["recurring"]["usage_type"] == "licensed":
         row["quantity"] = fields.get("quantity", 1)
-    return account.store.add(row)
+    return row

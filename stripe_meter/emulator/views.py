@@ -21,6 +21,8 @@ INCLUDABLE: Final = {
     "payment_link": ("line_items",),
 }
 SUBSCRIPTIONS_SHOWN: Final = 10
+LINES_SHOWN: Final = 10
+LINES_SHOWN_OF: Final = frozenset({"invoice", "credit_note"})
 LIVE_STATUSES: Final = frozenset({"active", "past_due", "unpaid", "incomplete", "trialing", "paused"})
 
 
@@ -35,7 +37,12 @@ def view(account: Account, row: JSON) -> JSON:
         price = account.store.get("price", row["price"])
         shown["price"] = view(account, price)
         shown["plan"] = _plan(price)
+    if kind in LINES_SHOWN_OF:
+        lines = shown["lines"]
+        lines.update(data=lines["data"][:LINES_SHOWN], has_more=len(lines["data"]) > LINES_SHOWN)
     if kind == "subscription":
+        for item in (shown["pending_update"] or {}).get("subscription_items") or ():
+            item.update(view(account, item))
         shown["items"] = nested_list(items_of(account, row["id"]), f"/v1/subscription_items?subscription={row['id']}")
         shown["items"]["data"] = [view(account, item) for item in shown["items"]["data"]]
     return shown

@@ -312,7 +312,7 @@ def test_preview_shows_usage_so_far(shop: Shop) -> None:
         with pytest.raises(stripe.InvalidRequestError):
             preview(wrong)
     with pytest.raises(stripe.InvalidRequestError, match="does not implement"):
-        preview({"subscription": subscription.id, "subscription_details": {"proration_behavior": "none"}})
+        preview({"subscription": subscription.id, "subscription_details": {"start_date": 1}})
     shop.v1.subscriptions.cancel(subscription.id)
     with pytest.raises(stripe.InvalidRequestError):
         preview({"subscription": subscription.id})
@@ -466,7 +466,7 @@ def test_twenty_first_item_is_refused(shop: Shop) -> None:
     subscription = shop.subscribe(*prices)
     with pytest.raises(stripe.InvalidRequestError, match="at most 20"):
         shop.v1.subscription_items.create({"subscription": subscription.id, "price": shop.price})
-    with pytest.raises(stripe.InvalidRequestError, match="between 1 and 20"):
+    with pytest.raises(stripe.InvalidRequestError, match="at most 20"):
         shop.v1.subscriptions.update(subscription.id, {"items": [{"price": shop.price}]})
 
 

@@ -22,8 +22,8 @@ def test_off_session_payment_with_a_saved_card_succeeds(shop: Shop) -> None:
     saved = shop.v1.customers.retrieve(shop.customer).invoice_settings.default_payment_method
     made = pay(shop, saved, confirm=True, off_session=True, metadata={"topup": "1"})
     assert (made.status, made.amount_received, made.metadata["topup"]) == ("succeeded", 1000, "1")
-    types = [row.type for row in shop.v1.events.list({"limit": 2}).data]
-    assert types == ["payment_intent.succeeded", "payment_intent.created"]
+    types = [row.type for row in shop.v1.events.list({"limit": 3}).data]
+    assert types == ["payment_intent.succeeded", "charge.succeeded", "payment_intent.created"]
     assert shop.v1.refunds.create({"payment_intent": made.id}).amount == 1000
 
 

@@ -32,11 +32,14 @@ def test_every_stored_object_is_a_complete_stripe_object(shop: Shop, http: httpx
             problem = openapi.object(kind, row)
             problems += [f"{kind}{problem}"] if problem else []
     assert not problems, "\n".join(problems)
-    assert len(seen) == 17  # every kind of object that can be listed or retrieved
+    assert len(seen) == 26  # every kind of object that can be listed or retrieved
 
 
 def _paths(shop: Shop, http: httpx.Client) -> list[str]:
-    lists = "customers products prices billing/meters subscriptions invoices checkout/sessions events webhook_endpoints"
+    lists = (
+        "customers products prices billing/meters subscriptions invoices checkout/sessions events webhook_endpoints "
+        "charges credit_notes disputes invoiceitems invoice_payments payment_links refunds subscription_schedules"
+    )
     subscription = shop.v1.subscriptions.list().data[0].id
     sessions = http.get("/v1/checkout/sessions?limit=100").json()["data"]
     deleted = [f"/v1/{name}?limit=100" for name in lists.split()]
@@ -48,6 +51,7 @@ def _paths(shop: Shop, http: httpx.Client) -> list[str]:
     minute = shop.now - shop.now % 60
     window = f"customer={shop.customer}&start_time={minute - 60 * 86400}&end_time={minute}"
     return [
+        "/v1/account",
         *deleted,
         *found,
         f"/v1/subscription_items?subscription={subscription}",
@@ -78,5 +82,14 @@ def _fill(shop: Shop) -> None:
         session = v1.checkout.sessions.create({**good, **params})
         shop.server.complete_checkout(session.url, email="bob@example.com")
     v1.checkout.sessions.create({**good, "mode": "payment", "line_items": line})
+    disputed = v1.payment_intents.create(
+        {"amount": 900, "currency": "usd", "payment_method": "pm_card_createDispute", "confirm": True}
+    )
+    assert disputed.latest_charge
+    invoice = shop.newest_invoice()
+    v1.credit_notes.create({"invoice": invoice.id, "amount": 500, "refund_amount": 500})
+    v1.invoice_items.create({"customer": shop.customer, "amount": 100, "currency": "usd"})
+    v1.subscription_schedules.create({"from_subscription": v1.subscriptions.list().data[0].id})
+    v1.payment_links.create({"line_items": line})
     v1.webhook_endpoints.create({"url": "http://127.0.0.1:1/hook", "enabled_events": ["price.created"]})
     shop.server.advance(32 * 86_400)

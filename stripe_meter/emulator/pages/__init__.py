@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Route
 
-from stripe_meter.emulator.pages import checkout, invoice, overview, payment_link, portal
+from stripe_meter.emulator.pages import authenticate, checkout, invoice, overview, payment_link, portal
 
 if TYPE_CHECKING:
     from stripe_meter.emulator.core import Emulator
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def routes(emulator: Emulator) -> list[Route]:
     """The routes of all pages."""
     return [
+        *authenticate.routes(emulator),
         *checkout.routes(emulator),
         *invoice.routes(emulator),
         *overview.routes(emulator),

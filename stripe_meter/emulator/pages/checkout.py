@@ -6,7 +6,7 @@ the reason (HTTP 402); a session that is not open shows why it cannot be paid.
 
 from __future__ import annotations
 
-from decimal import Decimal
+import re
 from html import escape
 from typing import TYPE_CHECKING, Final
 
@@ -15,24 +15,19 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from stripe_meter.emulator.account import Account
-from stripe_meter.emulator.billing import rates_in, shown_money
+from stripe_meter.emulator.billing import shown_money
 from stripe_meter.emulator.cards import card_of
-from stripe_meter.emulator.completion import complete
+from stripe_meter.emulator.completion import Payer, complete, needs_card
 from stripe_meter.emulator.errors import JSON, ApiError
+from stripe_meter.emulator.pages.card_form import USUAL_CARD, card_field, described, test_cards
 from stripe_meter.emulator.pages.layout import alert, not_found, page, rows
+from stripe_meter.emulator.pages.price_words import unit_prices
 from stripe_meter.emulator.reading import form_of
 
 if TYPE_CHECKING:
     from stripe_meter.emulator.core import Emulator
 
-USUAL_CARD: Final = "4242 4242 4242 4242"
 BUTTONS: Final = {"subscription": "Subscribe", "payment": "Pay", "setup": "Save card"}
-TEST_CARDS: Final = (
-    ("4242 4242 4242 4242", "succeeds"),
-    ("4000 0025 0000 3155", "asks for 3-D Secure"),
-    ("4000 0000 0000 0002", "is declined"),
-    ("4000 0000 0000 9995", "has insufficient funds"),
-)
 
 
 def routes(emulator: Emulator) -> list[Route]:
@@ -79,8 +74,10 @@ def _page_for(account: Account, id: str, problem: str | None = None, typed: dict
         f'<div class="card"><p class="soft">{escape(title)}</p><h1>{escape(account.merchant)}</h1>'
         f"{_order(account, session)}</div>"
         f'<form class="card" method="post" action="/c/pay/{escape(id)}">{alert(problem)}'
-        f"{_email_field(account, session, typed, problem)}{_card_field(typed, problem)}"
-        f'<button type="submit">{_button(session)}</button>{_cancel_link(session)}{_help()}</form>'
+        f"{_email_field(account, session, typed, problem)}{_country_field(session, typed)}"
+        f"{_card(session, typed, problem)}{_own_words(session)}"
+        f'<button type="submit">{_button(session)}</button>{_cancel_link(session)}{_help(session)}</form>'
+        f"{_bank_form(account, session, typed)}"
     )
     return page(f"{title} {account.merchant}", content, 402 if problem else 200)
 
@@ -105,36 +102,6 @@ def _line(account: Account, line: JSON) -> tuple[str, str]:
     return f'{name}<br><span class="soft">{details}</span>', amount
 
 
-def unit_prices(price: JSON, product: JSON, currency: str) -> list[str]:
-    """The price in words, one entry per tier: `0.05 USD per call`."""
-    rates = rates_in(price, currency) or price
-    recurring = price["recurring"]
-    metered = recurring is not None and recurring["usage_type"] == "metered"
-    every = "" if recurring is None else _every(recurring)
-    unit = product["unit_label"] or ("unit" if metered else "")
-    per = (f" per {unit}" if unit else "") + (
-        f", billed every {every}" if metered else f" every {every}" if every else ""
-    )
-    if price["billing_scheme"] == "per_unit":
-        package = price["transform_quantity"]
-        if package is not None:
-            per = f" per {package['divide_by']} {unit or 'unit'}s" + per.removeprefix(f" per {unit}" if unit else "")
-        return [shown_money(Decimal(rates["unit_amount_decimal"]), currency) + per]
-    return [_tier(tier, currency, unit or "unit") for tier in rates["tiers"]] + [f"billed every {every}"]
-
-
-def _every(recurring: JSON) -> str:
-    count = recurring["interval_count"]
-    return str(recurring["interval"]) if count == 1 else f"{count} {recurring['interval']}s"
-
-
-def _tier(tier: JSON, currency: str, unit: str) -> str:
-    where = "then" if tier["up_to"] is None else f"up to {tier['up_to']:,}"
-    text = f"{where}: {shown_money(Decimal(tier['unit_amount_decimal'] or 0), currency)} per {unit}"
-    flat = tier["flat_amount_decimal"]
-    return f"{text} + {shown_money(Decimal(flat), currency)}" if flat else text
-
-
 def _email_field(account: Account, session: JSON, typed: dict[str, str], problem: str | None) -> str:
     customer = account.store.find("customer", session["customer"])
     if customer is not None:
@@ -143,19 +110,54 @@ def _email_field(account: Account, session: JSON, typed: dict[str, str], problem
     value = typed.get("email", session["customer_email"] or "")
     return (
         '<label for="email">E-mail</label><input id="email" name="email" type="email" autocomplete="email" required '
-        f'value="{escape(value)}"{_described(problem)}>'
+        f'value="{escape(value)}"{described(problem)}>'
     )
 
 
-def _card_field(typed: dict[str, str], problem: str | None) -> str:
+def _card(session: JSON, typed: dict[str, str], problem: str | None) -> str:
+    if not needs_card(session):
+        return '<p class="soft">No card is needed today.</p>'
+    return card_field("Card number", problem, typed.get("card", USUAL_CARD))
+
+
+def _help(session: JSON) -> str:
+    return test_cards() if needs_card(session) else ""
+
+
+def _country_field(session: JSON, typed: dict[str, str], id: str = "country") -> str:
+    """Automatic tax needs to know where the customer is."""
+    if not session["automatic_tax"]["enabled"]:
+        return ""
     return (
-        '<label for="card">Card number</label><input id="card" name="card" inputmode="numeric" autocomplete="off" '
-        f'required maxlength="30" value="{escape(typed.get("card", USUAL_CARD))}"{_described(problem)}>'
+        f'<label for="{id}">Country (two letters)</label><input id="{id}" name="country" required maxlength="2" '
+        f'pattern="[A-Za-z]{{2}}" autocomplete="country" value="{escape(typed.get("country", "US"))}">'
     )
 
 
-def _described(problem: str | None) -> str:
-    return ' aria-describedby="problem" aria-invalid="true"' if problem else ""
+def _own_words(session: JSON) -> str:
+    text = (session["custom_text"]["submit"] or {}).get("message")
+    return f'<p class="soft">{escape(text)}</p>' if text else ""
+
+
+def _bank_form(account: Account, session: JSON, typed: dict[str, str]) -> str:
+    """A bank debit, which settles later; folded away because few want it."""
+    if "us_bank_account" not in session["payment_method_types"]:
+        return ""
+    email = ""
+    if session["customer"] is None:
+        value = escape(typed.get("email", session["customer_email"] or ""))
+        email = (
+            '<label for="bank-email">E-mail</label><input id="bank-email" name="email" type="email" required '
+            f'value="{value}">'
+        )
+    return (
+        f'<form class="card" method="post" action="/c/pay/{escape(session["id"])}"><details>'
+        f"<summary>Pay by bank debit</summary>{email}{_country_field(session, typed, 'bank-country')}"
+        '<label for="bank">Account number</label>'
+        f'<input id="bank" name="bank" inputmode="numeric" autocomplete="off" required maxlength="20" '
+        'value="000123456789"><p class="soft">Settles later. 000222222227 has insufficient funds.</p>'
+        '<button class="quiet" type="submit">Pay by bank debit</button></details></form>'
+    )
 
 
 def _button(session: JSON) -> str:
@@ -171,15 +173,6 @@ def _cancel_link(session: JSON) -> str:
     return f'<a class="cancel" href="{escape(session["cancel_url"])}">Cancel and go back</a>'
 
 
-def _help() -> str:
-    cards = "".join(f"<li><code>{number}</code><span>{what}</span></li>" for number, what in TEST_CARDS)
-    return (
-        '<details><summary class="soft">Test cards</summary>'
-        f'<ul class="rows soft">{cards}</ul></details>'
-        '<p class="soft">No real card is accepted and no money moves.</p>'
-    )
-
-
 def _closed(session: JSON) -> Response:
     words = {"complete": "This session is already complete.", "expired": "This session has expired."}
     text = words[session["status"]]
@@ -193,12 +186,15 @@ def _submit(account: Account, id: str, fields: dict[str, str]) -> Response:
     email = fields.get("email")
     if not (session["customer"] or session["customer_email"] or (email and "@" in email)):
         return _page_for(account, id, "Enter an e-mail address.", fields)
-    number = fields.get("card", "")
+    country = fields.get("country")
+    if session["automatic_tax"]["enabled"] and not re.fullmatch(r"[A-Za-z]{2}", country or ""):
+        return _page_for(account, id, "Enter your country as two letters.", fields)
+    payer = Payer(fields.get("card", ""), email, country, fields.get("bank"))
     try:
-        if card_of(number).authenticate:
-            account.checkout_data[id]["waiting"] = {"card": number, "email": email}
+        if payer.bank is None and needs_card(session) and card_of(payer.card).authenticate:
+            account.checkout_data[id]["waiting"] = payer
             return RedirectResponse(f"/c/pay/{id}/authenticate", 303)
-        return RedirectResponse(complete(account, session, number, email), 303)
+        return RedirectResponse(complete(account, session, payer), 303)
     except ApiError as error:
         return _page_for(account, id, str(error), fields)
 
@@ -218,13 +214,13 @@ def _challenge(account: Account, id: str) -> Response:
 
 def _answer(account: Account, id: str, fields: dict[str, str]) -> Response:
     session = account.store.find("checkout.session", id)
-    waiting: JSON | None = account.checkout_data.get(id, {}).pop("waiting", None)
+    waiting: Payer | None = account.checkout_data.get(id, {}).pop("waiting", None)
     if session is None or waiting is None:
         return _page_for(account, id)
     if fields.get("outcome") != "complete":
         problem = "We are unable to authenticate your payment method. Try again or use another card."
-        return _page_for(account, id, problem, {"email": waiting["email"] or "", "card": waiting["card"]})
+        return _page_for(account, id, problem, {"email": waiting.email or "", "card": waiting.card})
     try:
-        return RedirectResponse(complete(account, session, waiting["card"], waiting["email"]), 303)
+        return RedirectResponse(complete(account, session, waiting), 303)
     except ApiError as error:
         return _page_for(account, id, str(error))

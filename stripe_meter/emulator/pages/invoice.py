@@ -18,6 +18,7 @@ from stripe_meter.emulator.billing import minimum_charge, shown_money
 from stripe_meter.emulator.cards import new_payment_method
 from stripe_meter.emulator.errors import JSON, ApiError
 from stripe_meter.emulator.events import emit
+from stripe_meter.emulator.pages.card_form import card_field
 from stripe_meter.emulator.pages.layout import alert, badge, moment, not_found, page, rows
 from stripe_meter.emulator.reading import form_of
 from stripe_meter.emulator.resources.invoices import pay_invoice
@@ -94,8 +95,7 @@ def _pay_form(invoice: JSON, problem: str | None) -> str:
     amount = escape(shown_money(invoice["amount_remaining"], invoice["currency"]))
     return (
         f'<form class="card" method="post" action="/i/{escape(invoice["id"])}">{alert(problem)}'
-        '<label for="card">Card number</label><input id="card" name="card" inputmode="numeric" autocomplete="off" '
-        f'required maxlength="30" value="4242 4242 4242 4242"><button type="submit">Pay {amount}</button></form>'
+        f'{card_field("Card number", problem)}<button type="submit">Pay {amount}</button></form>'
     )
 
 
@@ -106,7 +106,7 @@ def _pay(account: Account, id: str, number: str) -> Response:
         return _page_for(account, id)
     try:
         method = new_payment_method(account, number, invoice["customer"])
-        pay_invoice(account, invoice, method["id"])
+        pay_invoice(account, invoice, method["id"], present=True)
     except ApiError as error:
         return _page_for(account, id, str(error))
     customer = account.store.get("customer", invoice["customer"])

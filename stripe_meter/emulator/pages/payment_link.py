@@ -27,7 +27,7 @@ def routes(emulator: Emulator) -> list[Route]:
         with account.lock:
             link = account.store.find("payment_link", request.path_params["id"])
             if link is None or not link["active"]:
-                return not_found("This link is not active.")
+                return not_found((link or {}).get("inactive_message") or "This link is not active.")
             given = request.query_params
             try:
                 session = follow(account, link, given.get("client_reference_id"), given.get("prefilled_email"))

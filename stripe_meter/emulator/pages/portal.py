@@ -1,4 +1,4 @@
-"""The hosted customer portal: change the card, cancel at the end of the period, look at invoices.
+"""The hosted customer portal: change the card, switch or cancel the plan, look at invoices.
 
 Owns: the page behind a portal session's `url` and its forms. Does not own: subscriptions or cards. Only what the
 session's configuration enables is offered and accepted. A refused card shows the page again with the reason (402).
@@ -19,9 +19,11 @@ from stripe_meter.emulator.billing import shown_money
 from stripe_meter.emulator.cards import new_payment_method
 from stripe_meter.emulator.errors import JSON, ApiError
 from stripe_meter.emulator.events import emit
+from stripe_meter.emulator.pages import portal_update
+from stripe_meter.emulator.pages.card_form import card_field
 from stripe_meter.emulator.pages.layout import alert, badge, moment, not_found, page, rows
 from stripe_meter.emulator.reading import form_of
-from stripe_meter.emulator.resources.subscriptions import cancel_at_end
+from stripe_meter.emulator.resources.subscription_update import cancel_at_end
 from stripe_meter.emulator.views import items_of, live_subscriptions
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ def routes(emulator: Emulator) -> list[Route]:
         with emulator.account.lock:
             return _page_for(emulator.account, request.path_params["id"])
 
+    async def done(request: Request) -> Response:
+        return _done(emulator.account, request.path_params["id"])
+
     async def submit(request: Request) -> Response:
         fields = await form_of(request)
         with emulator.account.lock:
@@ -46,6 +51,7 @@ def routes(emulator: Emulator) -> list[Route]:
     return [
         Route("/p/session/{id}", show, methods=["GET"]),
         Route("/p/session/{id}", submit, methods=["POST"]),
+        Route("/p/session/{id}/done", done, methods=["GET"]),
     ]
 
 
@@ -64,6 +70,8 @@ def _page_for(account: Account, id: str, problem: str | None = None) -> Response
     content = f"<h1>{escape(account.merchant)}</h1><p class=soft>For {escape(customer['email'] or customer['id'])}</p>"
     if flow in (None, "subscription_cancel"):
         content += _subscriptions(account, session, features["subscription_cancel"])
+    if flow in (None, "subscription_update", "subscription_update_confirm"):
+        content += portal_update.choices(account, session, features["subscription_update"])
     if flow in (None, "payment_method_update") and features["payment_method_update"]["enabled"]:
         content += _card(account, customer, id, problem)
     if flow is None and features["invoice_history"]["enabled"]:
@@ -106,12 +114,9 @@ def _subscription(account: Account, session: str, row: JSON, feature: JSON) -> s
 def _card(account: Account, customer: JSON, session: str, problem: str | None) -> str:
     method = account.store.find("payment_method", customer["invoice_settings"]["default_payment_method"])
     known = "No card yet." if method is None else f"Card ending in {method['card']['last4']}."
-    described = ' aria-describedby="problem" aria-invalid="true"' if problem else ""
     return (
         f'<form class="card" method="post" action="/p/session/{escape(session)}"><h2>Payment method</h2>'
-        f"{alert(problem)}<p>{escape(known)}</p>"
-        '<label for="card">New card number</label><input id="card" name="card" inputmode="numeric" '
-        f'autocomplete="off" required maxlength="30" value="4242 4242 4242 4242"{described}>'
+        f"{alert(problem)}<p>{escape(known)}</p>{card_field('New card number', problem)}"
         '<button name="action" value="card">Save card</button></form>'
     )
 
@@ -136,13 +141,35 @@ def _submit(account: Account, id: str, fields: dict[str, str]) -> Response:
             _save_card(account, session["customer"], fields.get("card", ""))
         elif action in ("cancel", "keep") and features["subscription_cancel"]["enabled"]:
             _change(account, session, fields.get("subscription", ""), action, features["subscription_cancel"]["mode"])
+        elif action == "update" and features["subscription_update"]["enabled"]:
+            portal_update.switch(account, session, fields)
         else:
             return _page_for(account, id, "This is not possible here.")
     except ApiError as error:
         return _page_for(account, id, str(error))
+    return RedirectResponse(_after(session), 303)
+
+
+def _after(session: JSON) -> str:
+    """Where a finished task leads: as the flow says, else back to the portal."""
+    here = f"/p/session/{session['id']}"
     after = (session["flow"] or {}).get("after_completion") or {}
-    target = after["redirect"]["return_url"] if after.get("type") == "redirect" else f"/p/session/{id}"
-    return RedirectResponse(target, 303)
+    if after.get("type") == "redirect":
+        return str(after["redirect"]["return_url"])
+    return f"{here}/done" if after.get("type") == "hosted_confirmation" else here
+
+
+def _done(account: Account, id: str) -> Response:
+    """The confirmation that a flow asked for."""
+    session = account.store.find("billing_portal.session", id)
+    if session is None:
+        return not_found("There is no such portal session.")
+    after = (session["flow"] or {}).get("after_completion") or {}
+    words = (after.get("hosted_confirmation") or {}).get("custom_message") or "Your change was saved."
+    content = f'<div class="card"><h1>{escape(account.merchant)}</h1><p>{escape(words)}</p></div>'
+    if session["return_url"]:
+        content += f'<a class="cancel" href="{escape(session["return_url"])}">Return to {escape(account.merchant)}</a>'
+    return page(f"{account.merchant} \u2013 your account", content)
 
 
 def _save_card(account: Account, customer_id: str, number: str) -> None:

@@ -31,6 +31,8 @@ def _create(account: Account, params: JSON) -> JSON:
     meter = account.store.get("billing.meter", wanted["meter"], "usage_threshold[meter]", 400)
     filters = wanted.get("filters")
     for one in filters or ():
+        if "customer" not in one:
+            raise invalid("A filter of type `customer` must name a customer.", "usage_threshold[filters]")
         existing(account, one["customer"], "usage_threshold[filters]")
     mine = [row for row in account.store.all(KIND) if row["usage_threshold"]["meter"] == meter["id"]]
     if sum(1 for row in mine if row["status"] != "archived") >= MAX_PER_METER:

@@ -6,6 +6,7 @@ paying does (`completion`). An open session expires by the emulator's clock, 24 
 
 from typing import Any, Final
 
+from stripe_meter.emulator import taxes, trials
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.billing import rates_in
 from stripe_meter.emulator.checkout_form import line_item_form, session_form
@@ -15,14 +16,24 @@ from stripe_meter.emulator.listing import page
 from stripe_meter.emulator.metadata import merged
 from stripe_meter.emulator.resources.customers import existing
 from stripe_meter.emulator.routing import PAGING, Operation
-from stripe_meter.emulator.subscription_form import MAX_ITEMS
+from stripe_meter.emulator.subscription_form import MAX_ITEMS, check_anchor
 from stripe_meter.emulator.views import view
 
 DAY: Final = 86400
 SHORTEST: Final = 1800
 NESTED: Final = {
-    "subscription_data": {"metadata", "billing_mode", "description"},
-    "payment_intent_data": {"metadata", "description", "setup_future_usage"},
+    "subscription_data": {
+        "metadata",
+        "billing_cycle_anchor",
+        "billing_cycle_anchor_config",
+        "billing_mode",
+        "description",
+        "proration_behavior",
+        "trial_end",
+        "trial_period_days",
+        "trial_settings",
+    },
+    "payment_intent_data": {"metadata", "description", "receipt_email", "setup_future_usage"},
     "setup_intent_data": {"metadata", "description"},
 }
 
@@ -43,15 +54,42 @@ def open_session(account: Account, params: JSON) -> JSON:
     wanted = params.get("line_items") or []
     currency = _currency(account, params, wanted, customer)
     lines = [line(account, fields, mode, currency, number) for number, fields in enumerate(wanted)]
-    if mode == "subscription" and not any(account.store.get("price", one["price"])["recurring"] for one in lines):
-        raise invalid("You must provide at least one recurring price in `subscription` mode.", "line_items")
+    prices = [account.store.get("price", one["price"]) for one in lines]
+    recurring = [price for price in prices if price["recurring"]]
+    if mode == "subscription":
+        if not recurring:
+            raise invalid("You must provide at least one recurring price in `subscription` mode.", "line_items")
+        _start_later(account, params.get("subscription_data") or {}, lines, recurring)
+    if taxes.on(params):
+        taxes.check_prices(prices)
+        if customer is not None and (params.get("customer_update") or {}).get("address") != "auto":
+            taxes.check_customer(customer)
     session = account.store.add(session_form(account, {**params, "metadata": metadata}, lines, currency, expires))
     account.checkout_data[session["id"]] = {
-        "items": [_as_item(one) for one in lines],
+        "items": [_as_item(one) for one, price in zip(lines, prices, strict=True) if price["recurring"]],
+        "once": [_as_item(one) for one, price in zip(lines, prices, strict=True) if not price["recurring"]],
+        "customer_update": params.get("customer_update") or {},
         **{name: _without_empty(params.get(name)) for name in NESTED},
     }
     account.clock.schedule(expires, lambda: _expire_at_last(account, session))
     return session
+
+
+def _start_later(account: Account, data: JSON, lines: list[JSON], recurring: list[JSON]) -> None:
+    """With a trial or an anchor ahead the recurring lines cost nothing, or less, today."""
+    fields = _without_empty(data)
+    until = trials.end_of(account, fields)
+    check_anchor(account, recurring, fields)
+    later = until is not None or "billing_cycle_anchor" in fields or "billing_cycle_anchor_config" in fields
+    if until is not None and "billing_cycle_anchor_config" in fields:
+        raise invalid("`billing_cycle_anchor_config` cannot be combined with a trial.", "subscription_data")
+    if later and until is None and fields.get("proration_behavior") != "none":
+        message = "The emulator implements a billing anchor in Checkout with proration_behavior=none only."
+        raise invalid(message, "subscription_data[proration_behavior]", "not_emulated")
+    names = {price["id"] for price in recurring}
+    for one in lines:
+        if later and one["price"] in names:
+            one.update(amount_subtotal=0, amount_total=0)
 
 
 def _check(params: JSON, mode: str) -> None:
@@ -72,6 +110,20 @@ def _check(params: JSON, mode: str) -> None:
         for key in params.get(name) or {}:
             if key not in known:
                 raise invalid(f"The emulator does not implement {name}[{key}].", f"{name}[{key}]", "not_emulated")
+    if (params.get("payment_method_collection") or "always") != "always" and mode != "subscription":
+        raise invalid(
+            "You can only set `payment_method_collection` in `subscription` mode.", "payment_method_collection"
+        )
+    updates = params.get("customer_update") or {}
+    if updates and "customer" not in params:
+        raise invalid("`customer_update` can only be used with `customer`.", "customer_update")
+    if (
+        (params.get("tax_id_collection") or {}).get("enabled")
+        and "customer" in params
+        and updates.get("name") != "auto"
+    ):
+        message = "Tax ID collection requires `customer_update[name]` to be `auto` for an existing customer."
+        raise invalid(message, "customer_update[name]")
     if "invoice_creation" in params and mode != "payment":
         raise invalid("`invoice_creation` can only be used in `payment` mode.", "invoice_creation")
     check_lines(params.get("line_items") or [], mode)
@@ -100,6 +152,8 @@ def _currency(account: Account, params: JSON, wanted: list[JSON], customer: JSON
     """The session's currency: asked for, else the customer's, else the first price's."""
     if "currency" in params:
         return str(params["currency"]).lower()
+    if params["mode"] == "setup" and "allowed_payment_method_types" in params:
+        return None
     if params["mode"] == "setup":
         raise invalid("`currency` is required in `setup` mode.", "currency", "parameter_missing")
     first = first_price(account, wanted)
@@ -131,9 +185,6 @@ def line(account: Account, fields: JSON, mode: str, currency: Any, number: int) 
     if price["recurring"] is not None and mode == "payment":
         message = "You specified `payment` mode but passed a recurring price; use `subscription` mode."
         raise invalid(message, f"{where}[price]")
-    if price["recurring"] is None and mode == "subscription":
-        message = "The emulator does not implement one-time prices in `subscription` mode."
-        raise invalid(message, f"{where}[price]", "not_emulated")
     if rates_in(price, currency) is None:
         raise invalid(f"The price {price['id']} is not available in {currency}.", f"{where}[price]")
     metered = price["recurring"] is not None and price["recurring"]["usage_type"] == "metered"
@@ -201,9 +252,10 @@ def _line_items(account: Account, params: JSON, id: str) -> JSON:
 ROOT: Final = "/v1/checkout/sessions"
 KEY: Final = "checkout_session"
 CREATE: Final = (
-    "cancel_url client_reference_id currency customer customer_creation customer_email expires_at invoice_creation "
-    "line_items locale metadata mode payment_intent_data payment_method_collection setup_intent_data submit_type "
-    "subscription_data success_url ui_mode"
+    "allowed_payment_method_types automatic_tax billing_address_collection cancel_url client_reference_id currency "
+    "custom_text customer customer_creation customer_email customer_update expires_at invoice_creation line_items "
+    "locale metadata mode payment_intent_data payment_method_collection setup_intent_data submit_type "
+    "subscription_data success_url tax_id_collection ui_mode"
 )
 LIST: Final = f"customer payment_intent status subscription {PAGING}"
 OPERATIONS: Final = (

@@ -5,6 +5,7 @@ stays retrievable as `{"deleted": true}` with a 200, as on Stripe; using one els
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final
 
 from stripe_meter.emulator import cycle
@@ -19,6 +20,8 @@ from stripe_meter.emulator.routing import PAGING, Operation
 from stripe_meter.emulator.views import live_subscriptions
 
 MAX_PER_CLOCK: Final = 3
+ADDRESS: Final = ("city", "country", "line1", "line2", "postal_code", "state")
+RENDERING: Final = ("amount_tax_display", "template")
 PLAIN: Final = ("address", "description", "email", "name", "phone", "shipping", "tax_exempt")
 CLAUSE: Final = re.compile(r"""\s*
     (?:metadata\[(?P<q>['"])(?P<key>(?:\\.|(?!(?P=q)).)*)(?P=q)\]|(?P<field>email|name|phone))
@@ -58,7 +61,7 @@ def new_customer(account: Account, params: JSON) -> JSON:
         "tax_exempt": "none",
         "test_clock": _clock(account, params.get("test_clock")),
     }
-    customer.update({key: params[key] or None for key in PLAIN if key in params})
+    customer.update(_plain(params))
     if "payment_method" in params:
         method = new_payment_method(account, TOKENS.get(params["payment_method"], ""), id)
         wanted = params.get("invoice_settings") or {}
@@ -68,6 +71,21 @@ def new_customer(account: Account, params: JSON) -> JSON:
     emit(account, "customer.created", customer)
     _index(account, customer)
     return customer
+
+
+def _plain(params: JSON) -> JSON:
+    """The fields that are stored as given; what is unset is null, and an address always has all its lines."""
+    given: JSON = {key: params[key] or None for key in PLAIN if key in params}
+    if given.get("address"):
+        given["address"] = _whole(given["address"], ADDRESS)
+    if given.get("shipping"):
+        given["shipping"] = {**given["shipping"], "address": _whole(given["shipping"]["address"], ADDRESS)}
+    return given
+
+
+def _whole(given: JSON, names: Iterable[str]) -> JSON:
+    """An object with all its fields: what was not given or is empty is null."""
+    return {**dict.fromkeys(names), **{key: value or None for key, value in given.items()}}
 
 
 def _clock(account: Account, id: str | None) -> str | None:
@@ -105,7 +123,7 @@ def _retrieve(account: Account, params: JSON, id: str) -> JSON:
 
 def _update(account: Account, params: JSON, id: str) -> JSON:
     customer = _alive(account, id)
-    new: JSON = {key: params[key] or None for key in PLAIN if key in params}
+    new = _plain(params)
     new["metadata"] = merged(customer["metadata"], params.get("metadata"))
     settings = params.get("invoice_settings")
     if settings:
@@ -127,7 +145,10 @@ def _settings(account: Account, customer: str, settings: JSON) -> JSON:
         if row is None or row["customer"] != customer:
             param = "invoice_settings[default_payment_method]"
             raise missing("PaymentMethod", method, param, status=400)
-    return {key: value or None for key, value in settings.items()}
+    wanted: JSON = {key: value or None for key, value in settings.items()}
+    if wanted.get("rendering_options"):
+        wanted["rendering_options"] = _whole(wanted["rendering_options"], RENDERING)
+    return wanted
 
 
 def _list(account: Account, params: JSON) -> JSON:
@@ -165,7 +186,10 @@ def _search(account: Account, params: JSON) -> JSON:
     clauses = [_clause(text) for text in _split(params["query"])]
     found = [row for row in account.search_index.values() if all(_holds(row, *clause) for clause in clauses)]
     found.sort(key=lambda row: row["created"], reverse=True)
-    start, limit = int(params.get("page", "0") or 0), limit_of(params)
+    cursor = params.get("page", "0")
+    if not cursor.isdecimal():
+        raise ParameterError(f"Invalid page: {cursor}", "page")
+    start, limit = int(cursor), limit_of(params)
     more = start + limit < len(found)
     return {
         "object": "search_result",

@@ -7,11 +7,12 @@ card that asks for 3-D Secure every time is a 402 `authentication_required`.
 
 from typing import Final
 
+from stripe_meter.emulator import payments
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.billing import minimum_charge
-from stripe_meter.emulator.cards import CARDS, TOKENS, charge, new_payment_method
-from stripe_meter.emulator.checkout_form import payment_intent_form, setup_intent_form
-from stripe_meter.emulator.errors import JSON, ApiError, card_error, invalid, missing
+from stripe_meter.emulator.cards import TOKENS, card_behind, charge, new_payment_method
+from stripe_meter.emulator.checkout_form import setup_intent_form
+from stripe_meter.emulator.errors import JSON, card_error, invalid, missing
 from stripe_meter.emulator.events import emit
 from stripe_meter.emulator.listing import page
 from stripe_meter.emulator.metadata import merged
@@ -31,13 +32,11 @@ def _pay_create(account: Account, params: JSON) -> JSON:
     customer = existing(account, params["customer"])["id"] if "customer" in params else None
     method = _method(account, params.get("payment_method"), customer)
     data = {**params, "metadata": merged({}, params.get("metadata"))}
-    intent = payment_intent_form(account, params["amount"], currency, customer, method, data)
-    intent.update(amount_received=0, status="requires_confirmation" if method else "requires_payment_method")
+    intent = payments.new_intent(account, params["amount"], currency, customer, method, data)
     intent["automatic_payment_methods"] = _automatic(params)
-    account.store.add(intent)
-    emit(account, "payment_intent.created", intent)
+    intent["receipt_email"] = params.get("receipt_email")
     if params.get("confirm"):
-        _pay(account, intent, bool(params.get("off_session")))
+        _pay(account, intent, params)
     return intent
 
 
@@ -58,40 +57,35 @@ def _method(account: Account, id: str | None, customer: str | None) -> str | Non
     return id
 
 
-def _pay(account: Account, intent: JSON, off_session: bool) -> None:
-    method = intent["payment_method"]
+def _pay(account: Account, intent: JSON, params: JSON) -> None:
+    method, off_session = intent["payment_method"], bool(params.get("off_session"))
     if method is None:
         raise invalid("You cannot confirm this PaymentIntent because it is missing a payment method.", "payment_method")
-    card = CARDS[account.cards[method]]
-    try:
-        if card.every_time and off_session:
-            message = "Your card was declined. This transaction requires authentication."
-            raise card_error(message, "authentication_required", "authentication_required")
+    if card_behind(account, method).authenticate and not off_session:
         charge(account, method)
-    except ApiError as error:
-        intent.update(status="requires_payment_method", payment_method=None)
-        shown = error.body()["error"]
-        intent["last_payment_error"] = {**shown, "payment_method": account.store.get("payment_method", method)}
-        emit(account, "payment_intent.payment_failed", intent)
-        raise ApiError(402, str(error), type="card_error", code=shown.get("code"), more=_more(intent, shown)) from None
-    if card.authenticate and not off_session:
-        intent.update(status="requires_action", next_action={"type": "use_stripe_sdk", "use_stripe_sdk": {}})
-        emit(account, "payment_intent.requires_action", intent)
+        _ask(account, intent, params)
         return
-    intent.update(status="succeeded", amount_received=intent["amount"], last_payment_error=None)
-    emit(account, "payment_intent.succeeded", intent)
+    payments.attempt(account, intent, method, off_session=off_session)
 
 
-def _more(intent: JSON, shown: JSON) -> JSON:
-    decline = {"decline_code": shown["decline_code"]} if "decline_code" in shown else {}
-    return {**decline, "payment_intent": dict(intent)}
+def _ask(account: Account, intent: JSON, params: JSON) -> None:
+    """3-D Secure: a page to go to when there is a way back, else a step for Stripe's scripts."""
+    if params.get("error_on_requires_action"):
+        message = "This payment required an authentication action to complete, but `error_on_requires_action` was set."
+        raise card_error(message, "authentication_required")
+    action: JSON = {"type": "use_stripe_sdk", "use_stripe_sdk": {}}
+    if params.get("return_url"):
+        url = f"{account.base_url}/a/{intent['id']}"
+        action = {"type": "redirect_to_url", "redirect_to_url": {"return_url": params["return_url"], "url": url}}
+    intent.update(status="requires_action", next_action=action)
+    emit(account, "payment_intent.requires_action", intent)
 
 
 def _confirm(account: Account, params: JSON, id: str) -> JSON:
     intent = _open_intent(account, "payment_intent", id)
     if "payment_method" in params:
         intent["payment_method"] = _method(account, params["payment_method"], intent["customer"])
-    _pay(account, intent, bool(params.get("off_session")))
+    _pay(account, intent, params)
     return intent
 
 
@@ -189,7 +183,10 @@ def _setup_list(account: Account, params: JSON) -> JSON:
 PAY: Final = "/v1/payment_intents"
 SET: Final = "/v1/setup_intents"
 COMMON: Final = "automatic_payment_methods confirm customer description metadata payment_method"
-CREATE: Final = f"amount currency off_session setup_future_usage {COMMON}"
+CREATE: Final = (
+    f"amount currency error_on_requires_action off_session receipt_email return_url setup_future_usage {COMMON}"
+)
+CONFIRM: Final = "error_on_requires_action off_session payment_method return_url"
 OPERATIONS: Final = (
     Operation("POST", PAY, "PaymentIntentCreateParams", _pay_create, "payment_intent", CREATE),
     Operation("GET", PAY, "PaymentIntentListParams", _list, "payment_intent", f"customer {PAGING}"),
@@ -201,7 +198,7 @@ OPERATIONS: Final = (
         "PaymentIntentConfirmParams",
         _confirm,
         "payment_intent",
-        "off_session payment_method",
+        CONFIRM,
     ),
     Operation(
         "POST", PAY + "/{id}/cancel", "PaymentIntentCancelParams", _cancel, "payment_intent", "cancellation_reason"

@@ -9,7 +9,7 @@ from typing import Final, get_args
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.errors import JSON, ApiError, invalid
 from stripe_meter.emulator.metering import Received, Road, mark, receive, refresh_drafts, repeated
-from stripe_meter.emulator.resources.meters import meter_for
+from stripe_meter.emulator.resources.meters import check_length, meter_for
 from stripe_meter.emulator.routing import Operation
 from stripe_meter.emulator.usage import IDENTIFIER_SECONDS
 
@@ -18,11 +18,11 @@ MAX_LENGTH: Final = 100
 
 def _create(account: Account, params: JSON) -> JSON:
     name, now = params["event_name"], account.clock.now()
+    check_length(name, "event_name", MAX_LENGTH)
     if account.switches.unknown_meter == "sync" and meter_for(account, name) is None:
         raise invalid(f"No active meter found for event_name {name}.", "event_name", "no_meter")
     identifier = params.get("identifier") or account.ids.new("evtid")
-    if len(identifier) > MAX_LENGTH:
-        raise invalid(f"Invalid string: identifier must be at most {MAX_LENGTH} characters", "identifier")
+    check_length(identifier, "identifier", MAX_LENGTH)
     timestamp = params.get("timestamp", int(now))
     echo: JSON = {
         "object": "billing.meter_event",
@@ -47,6 +47,8 @@ def _adjust(account: Account, params: JSON) -> JSON:
     identifier = (params.get("cancel") or {}).get("identifier")
     if identifier is None:
         raise invalid("Missing required param: cancel[identifier].", "cancel[identifier]", "parameter_missing")
+    check_length(identifier, "cancel[identifier]", MAX_LENGTH)
+    check_length(params["event_name"], "event_name", MAX_LENGTH)
     roads: tuple[Road, ...] = get_args(Road)
     known = [mark(account, road, identifier) for road in roads if repeated(account, road, identifier)]
     if not known:

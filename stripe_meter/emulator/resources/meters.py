@@ -17,13 +17,17 @@ from stripe_meter.emulator.usage import Record, aggregate
 
 MAX_DISPLAY_NAME: Final = 250
 MAX_EVENT_NAME: Final = 100
+MAX_PAYLOAD_KEY: Final = 100
 WINDOWS: Final = {"minute": 60, "hour": 3600, "day": 86400}
 
 
 def _create(account: Account, params: JSON) -> JSON:
     name = params["event_name"]
-    _check_length(name, "event_name", MAX_EVENT_NAME)
-    _check_length(params["display_name"], "display_name", MAX_DISPLAY_NAME)
+    check_length(name, "event_name", MAX_EVENT_NAME)
+    check_length(params["display_name"], "display_name", MAX_DISPLAY_NAME)
+    for part in ("customer_mapping", "value_settings"):
+        if part in params:
+            check_length(params[part]["event_payload_key"], f"{part}[event_payload_key]", MAX_PAYLOAD_KEY)
     _check_free(account, name)
     now = account.now()
     mapping = params.get("customer_mapping", {"type": "by_id", "event_payload_key": "stripe_customer_id"})
@@ -45,7 +49,8 @@ def _create(account: Account, params: JSON) -> JSON:
     return account.store.add(meter)
 
 
-def _check_length(text: str, param: str, most: int) -> None:
+def check_length(text: str, param: str, most: int) -> None:
+    """Refuse a text of more than `most` characters."""
     if len(text) > most:
         raise invalid(f"Invalid string: {param} must be at most {most} characters", param)
 
@@ -72,7 +77,7 @@ def _retrieve(account: Account, params: JSON, id: str) -> JSON:
 def _update(account: Account, params: JSON, id: str) -> JSON:
     meter = account.store.get("billing.meter", id)
     if "display_name" in params:
-        _check_length(params["display_name"], "display_name", MAX_DISPLAY_NAME)
+        check_length(params["display_name"], "display_name", MAX_DISPLAY_NAME)
         meter.update(display_name=params["display_name"], updated=account.now())
     return meter
 

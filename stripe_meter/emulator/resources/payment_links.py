@@ -6,8 +6,10 @@ prices with a quantity, so metered prices are refused; an inactive link opens no
 
 from typing import Any, Final
 
+from stripe_meter.emulator import taxes
 from stripe_meter.emulator.account import Account
-from stripe_meter.emulator.errors import JSON, invalid
+from stripe_meter.emulator.checkout_form import custom_text
+from stripe_meter.emulator.errors import JSON, invalid, only
 from stripe_meter.emulator.listing import page
 from stripe_meter.emulator.metadata import merged
 from stripe_meter.emulator.resources import checkout_sessions
@@ -16,9 +18,15 @@ from stripe_meter.emulator.views import view
 
 NOTHING: Final = (
     "application application_fee_amount application_fee_percent consent_collection inactive_message managed_payments "
-    "on_behalf_of payment_intent_data payment_method_options payment_method_types restrictions "
-    "shipping_address_collection subscription_data transfer_data"
+    "on_behalf_of payment_method_options payment_method_types restrictions shipping_address_collection transfer_data"
 )
+
+
+# What a link hands on to the session, and through it to payment or subscription.
+DATA: Final = {
+    "payment_intent_data": ("description", "metadata", "setup_future_usage"),
+    "subscription_data": ("description", "metadata", "trial_period_days", "trial_settings"),
+}
 
 
 def _create(account: Account, params: JSON) -> JSON:
@@ -42,24 +50,58 @@ def _create(account: Account, params: JSON) -> JSON:
         "active": True,
         "after_completion": after,
         "allow_promotion_codes": False,
-        "automatic_tax": {"enabled": False, "liability": None},
+        "automatic_tax": _automatic_tax(params),
         "billing_address_collection": "auto",
         "currency": currency,
         "custom_fields": [],
-        "custom_text": dict.fromkeys(("after_submit", "shipping_address", "submit", "terms_of_service_acceptance")),
+        "custom_text": custom_text(params),
         "customer_creation": params.get("customer_creation", "if_required"),
         "invoice_creation": _invoice_creation(params) if mode == "payment" else None,
         "line_items": lines,
         "livemode": False,
         "metadata": merged({}, params.get("metadata")),
-        "payment_method_collection": "always",
+        "payment_intent_data": _payment_data(params) if mode == "payment" else None,
+        "payment_method_collection": params.get("payment_method_collection", "always"),
         "phone_number_collection": {"enabled": False},
         "shipping_options": [],
-        "submit_type": "auto",
-        "tax_id_collection": {"enabled": False, "required": "never"},
+        "submit_type": params.get("submit_type", "auto"),
+        "subscription_data": _subscription_data(params) if mode == "subscription" else None,
+        "tax_id_collection": {"enabled": False, "required": "never", **(params.get("tax_id_collection") or {})},
         "url": f"{account.base_url}/b/{id}",
     }
+    link["inactive_message"] = params.get("inactive_message")
+    if "restrictions" in params:
+        link["restrictions"] = {"completed_sessions": {"count": 0, **params["restrictions"]["completed_sessions"]}}
     return account.store.add(link)
+
+
+def _automatic_tax(params: JSON) -> JSON:
+    enabled = taxes.on(params)
+    return {"enabled": enabled, "liability": {"type": "self"} if enabled else None}
+
+
+def _payment_data(params: JSON) -> JSON:
+    """What the payments of a link carry; `metadata` is how a purchase says which pack it was."""
+    given = params.get("payment_intent_data") or {}
+    only(given, ("description", "metadata", "setup_future_usage"), "payment_intent_data")
+    nothing = (
+        "capture_method",
+        "description",
+        "setup_future_usage",
+        "statement_descriptor",
+        "statement_descriptor_suffix",
+        "transfer_group",
+    )
+    return {**dict.fromkeys(nothing), **given, "metadata": merged({}, given.get("metadata"))}
+
+
+def _subscription_data(params: JSON) -> JSON:
+    given = params.get("subscription_data") or {}
+    only(given, ("description", "metadata", "trial_period_days", "trial_settings"), "subscription_data")
+    nothing = {**dict.fromkeys(("description", "trial_period_days", "trial_settings"))}
+    blank = dict.fromkeys(("account_tax_ids", "custom_fields", "description", "footer"))
+    settings = {**blank, "issuer": {"type": "self"}}
+    return {**nothing, "invoice_settings": settings, **given, "metadata": merged({}, given.get("metadata"))}
 
 
 def _invoice_creation(params: JSON) -> JSON:
@@ -92,6 +134,18 @@ def follow(account: Account, link: JSON, reference: str | None, email: str | Non
         params["customer_creation"] = link["customer_creation"]
         given = {name: value for name, value in link["invoice_creation"]["invoice_data"].items() if value is not None}
         params["invoice_creation"] = {"enabled": link["invoice_creation"]["enabled"], "invoice_data": given}
+    for name, keys in DATA.items():
+        fields = link[name] or {}
+        given = {key: fields[key] for key in keys if fields.get(key)}
+        if given:
+            params[name] = given
+    if link["automatic_tax"]["enabled"]:
+        params["automatic_tax"] = {"enabled": True}
+    if link["tax_id_collection"]["enabled"]:
+        params["tax_id_collection"] = {"enabled": True}
+    if params["mode"] == "subscription":
+        params["payment_method_collection"] = link["payment_method_collection"]
+    params["custom_text"] = {name: text for name, text in link["custom_text"].items() if text}
     if reference:
         params["client_reference_id"] = reference
     if email:
@@ -108,6 +162,8 @@ def _retrieve(account: Account, params: JSON, id: str) -> JSON:
 def _update(account: Account, params: JSON, id: str) -> JSON:
     link = account.store.get("payment_link", id)
     link["active"] = params.get("active", link["active"])
+    if "inactive_message" in params:
+        link["inactive_message"] = params["inactive_message"] or None
     link["metadata"] = merged(link["metadata"], params.get("metadata"))
     return link
 
@@ -127,12 +183,16 @@ def _line_items(account: Account, params: JSON, id: str) -> JSON:
 
 ROOT: Final = "/v1/payment_links"
 KEY: Final = "payment_link"
-CREATE: Final = "after_completion customer_creation invoice_creation line_items metadata"
+CREATE: Final = (
+    "after_completion automatic_tax custom_text customer_creation inactive_message invoice_creation line_items "
+    "metadata payment_intent_data payment_method_collection restrictions submit_type subscription_data "
+    "tax_id_collection"
+)
 PAGES: Final = "limit starting_after ending_before"
 OPERATIONS: Final = (
     Operation("POST", ROOT, "PaymentLinkCreateParams", _create, KEY, CREATE),
     Operation("GET", ROOT, "PaymentLinkListParams", _list, KEY, f"active {PAGES}"),
     Operation("GET", ROOT + "/{id}", "PaymentLinkRetrieveParams", _retrieve, KEY),
-    Operation("POST", ROOT + "/{id}", "PaymentLinkUpdateParams", _update, KEY, "active metadata"),
+    Operation("POST", ROOT + "/{id}", "PaymentLinkUpdateParams", _update, KEY, "active inactive_message metadata"),
     Operation("GET", ROOT + "/{id}/line_items", "PaymentLinkLineItemListParams", _line_items, KEY, PAGING),
 )

@@ -1,21 +1,21 @@
 """The customer portal: its configurations and sessions.
 
-Owns: /v1/billing_portal. Does not own: the hosted page (`pages.portal`). The account always has a default
-configuration, which Stripe makes when it is saved in the Dashboard. Flows other than changing the card and canceling
-are refused loudly: metered subscriptions cannot be updated in the portal anyway.
+Owns: /v1/billing_portal. Does not own: flows (`portal_flows`) or the hosted page (`pages.portal`). The account always
+has a default configuration, which Stripe makes when it is saved in the Dashboard.
 """
 
-from typing import Any, Final
+from typing import Final
 
 from stripe_meter.emulator.account import Account
-from stripe_meter.emulator.errors import JSON, invalid, not_emulated
+from stripe_meter.emulator.errors import JSON, invalid
 from stripe_meter.emulator.listing import page
 from stripe_meter.emulator.metadata import merged
 from stripe_meter.emulator.resources.customers import existing
+from stripe_meter.emulator.resources.portal_flows import check_feature, flow
 from stripe_meter.emulator.routing import PAGING, Operation
 
 KIND: Final = "billing_portal.configuration"
-FLOWS: Final = frozenset({"payment_method_update", "subscription_cancel"})
+FIXED_QUANTITY: Final[JSON] = {"enabled": False, "maximum": None, "minimum": 0}
 REASONS: Final = ["too_expensive", "missing_features", "switched_service", "unused", "other"]
 
 
@@ -44,7 +44,7 @@ def _new(account: Account, params: JSON, *, is_default: bool) -> JSON:
         "business_profile": dict.fromkeys(("headline", "privacy_policy_url", "terms_of_service_url")),
         "created": now,
         "default_return_url": params.get("default_return_url") or None,
-        "features": _features({}, params["features"]),
+        "features": _features(account, {}, params["features"]),
         "is_default": is_default,
         "livemode": False,
         "login_page": {"enabled": False, "url": None},
@@ -52,11 +52,11 @@ def _new(account: Account, params: JSON, *, is_default: bool) -> JSON:
         "name": params.get("name") or None,
         "updated": now,
     }
-    row["business_profile"].update(params.get("business_profile") or {})
+    row["business_profile"] = _merged(row["business_profile"], params.get("business_profile") or {})
     return account.store.add(row)
 
 
-def _features(old: JSON, wanted: JSON) -> JSON:
+def _features(account: Account, old: JSON, wanted: JSON) -> JSON:
     """The complete feature set: what was there, what is asked for, and Stripe's defaults for the rest."""
     blank: JSON = {
         "customer_update": {"allowed_updates": [], "enabled": False},
@@ -78,14 +78,38 @@ def _features(old: JSON, wanted: JSON) -> JSON:
             "trial_update_behavior": "end_trial",
         },
     }
-    for name in ("subscription_pause", "subscription_update"):
-        if (wanted.get(name) or {}).get("enabled"):
-            raise invalid(f"The emulator does not implement features[{name}].", f"features[{name}]", "not_emulated")
-    made: JSON = {}
-    for name, fields in blank.items():
-        made[name] = {**fields, **old.get(name, {}), **(wanted.get(name) or {})}
-    reason = made["subscription_cancel"]["cancellation_reason"]
-    made["subscription_cancel"]["cancellation_reason"] = {"feedback_options": None, "options": REASONS, **reason}
+    if (wanted.get("subscription_pause") or {}).get("enabled"):
+        where = "features[subscription_pause]"
+        raise invalid(f"The emulator does not implement {where}.", where, "not_emulated")
+    made = {name: _merged(_merged(fields, old.get(name, {})), wanted.get(name) or {}) for name, fields in blank.items()}
+    made["subscription_update"] = _offers(account, made["subscription_update"])
+    return made
+
+
+def _offers(account: Account, feature: JSON) -> JSON:
+    """The checked feature of switching plans, with what Stripe adds to each product."""
+    check_feature(account, feature)
+    if not feature["enabled"]:
+        return feature
+    return {**feature, "default_allowed_updates": ["price"]}
+
+
+def _merged(old: JSON, wanted: JSON) -> JSON:
+    """`old` with what is asked for, part by part; an empty string unsets: a list is empty then, all else null."""
+    made = dict(old)
+    for name, value in wanted.items():
+        before = old.get(name)
+        if isinstance(value, dict) and isinstance(before, dict):
+            made[name] = _merged(before, value)
+        elif value == "":
+            made[name] = [] if isinstance(before, list) else None
+        elif name == "interval_options":
+            made[name] = [{"interval_count": 1, **one} for one in value]
+        elif name == "products" and value:
+            quantities = [{**FIXED_QUANTITY, **one.get("adjustable_quantity", {})} for one in value]
+            made[name] = [{**one, "adjustable_quantity": own} for one, own in zip(value, quantities, strict=True)]
+        else:
+            made[name] = value
     return made
 
 
@@ -104,8 +128,8 @@ def _update(account: Account, params: JSON, id: str) -> JSON:
             raise invalid("The default configuration cannot be deactivated.", "active")
         row["active"] = params["active"]
     if "features" in params:
-        row["features"] = _features(row["features"], params["features"])
-    row["business_profile"].update(params.get("business_profile") or {})
+        row["features"] = _features(account, row["features"], params["features"])
+    row["business_profile"] = _merged(row["business_profile"], params.get("business_profile") or {})
     for name in ("default_return_url", "name"):
         if name in params:
             row[name] = params[name] or None
@@ -140,7 +164,7 @@ def _open(account: Account, params: JSON) -> JSON:
         "created": account.now(),
         "customer": customer,
         "customer_account": None,
-        "flow": _flow(account, params.get("flow_data"), customer, configuration),
+        "flow": flow(account, params.get("flow_data"), customer, configuration),
         "livemode": False,
         "locale": None,
         "on_behalf_of": None,
@@ -148,34 +172,6 @@ def _open(account: Account, params: JSON) -> JSON:
         "url": f"{account.base_url}/p/session/{id}",
     }
     return account.store.add(row)
-
-
-def _flow(account: Account, wanted: JSON | None, customer: str, configuration: JSON) -> JSON | None:
-    if wanted is None:
-        return None
-    kind = wanted["type"]
-    if kind not in FLOWS:
-        raise not_emulated(f"portal flows of type {kind}")
-    if not configuration["features"][kind]["enabled"]:
-        raise invalid(f"This flow is disabled in the portal configuration: {kind}.", "flow_data[type]")
-    cancel: Any = wanted.get("subscription_cancel")
-    if kind == "subscription_cancel":
-        where = "flow_data[subscription_cancel][subscription]"
-        if cancel is None:
-            raise invalid(f"Missing required param: {where}.", where, "parameter_missing")
-        subscription = account.store.get("subscription", cancel["subscription"], where, 400)
-        if subscription["customer"] != customer:
-            raise invalid("The subscription belongs to another customer.", where)
-    after: JSON = {"hosted_confirmation": None, "redirect": None, "type": "portal_homepage"}
-    return {
-        "after_completion": {**after, **(wanted.get("after_completion") or {})},
-        "customer_update": None,
-        "subscription_cancel": {"retention": None, "subscription": cancel["subscription"]} if cancel else None,
-        "subscription_pause": None,
-        "subscription_update": None,
-        "subscription_update_confirm": None,
-        "type": kind,
-    }
 
 
 ROOT: Final = "/v1/billing_portal"

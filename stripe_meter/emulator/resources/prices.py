@@ -23,6 +23,7 @@ MAX_LOOKUP_KEY: Final = 200
 
 def _create(account: Account, params: JSON) -> JSON:
     currency = _currency(params["currency"])
+    key = _free_lookup_key(account, params)
     recurring = _recurring(account, params.get("recurring"))
     scheme = params.get("billing_scheme", "per_unit")
     rates = _rates(params, scheme, "", None)
@@ -32,7 +33,6 @@ def _create(account: Account, params: JSON) -> JSON:
         raise invalid("`tiers_mode` goes with `billing_scheme=tiered`, and only with it.", "tiers_mode")
     if scheme == "tiered" and "transform_quantity" in params:
         raise invalid("`transform_quantity` cannot be combined with tiers.", "transform_quantity")
-    key = _free_lookup_key(account, params)
     price: JSON = {
         "id": account.ids.new("price"),
         "object": "price",
@@ -55,6 +55,7 @@ def _create(account: Account, params: JSON) -> JSON:
     }
     own = {**rates, "custom_unit_amount": None, "tax_behavior": price["tax_behavior"]}
     price["currency_options"] = {currency: own, **options}
+    _take_lookup_key(account, key)
     account.store.add(price)
     emit(account, "price.created", price)
     return price
@@ -165,19 +166,24 @@ def _options(wanted: JSON, scheme: str) -> JSON:
 
 
 def _free_lookup_key(account: Account, params: JSON, own: str | None = None) -> str | None:
-    """The wanted lookup key; taken from its holder with `transfer_lookup_key`, else a 400 when it is in use."""
+    """The wanted lookup key; a 400 when another price holds it and `transfer_lookup_key` is not given."""
     key = params.get("lookup_key") or None
     if key is None:
         return None
     if len(key) > MAX_LOOKUP_KEY:
         raise invalid(f"A lookup key can have at most {MAX_LOOKUP_KEY} characters.", "lookup_key")
     for row in account.store.all("price"):
-        if row["lookup_key"] == key and row["id"] != own:
-            if not params.get("transfer_lookup_key"):
-                message = f"A price (`{row['id']}`) already uses that lookup key."
-                raise invalid(message, "lookup_key", "resource_already_exists")
-            row["lookup_key"] = None
+        if row["lookup_key"] == key and row["id"] != own and not params.get("transfer_lookup_key"):
+            message = f"A price (`{row['id']}`) already uses that lookup key."
+            raise invalid(message, "lookup_key", "resource_already_exists")
     return str(key)
+
+
+def _take_lookup_key(account: Account, key: str | None) -> None:
+    """Take a lookup key from the price that holds it, once nothing can fail any more."""
+    for row in account.store.all("price"):
+        if key is not None and row["lookup_key"] == key:
+            row["lookup_key"] = None
 
 
 def _retrieve(account: Account, params: JSON, id: str) -> JSON:
@@ -198,6 +204,7 @@ def _update(account: Account, params: JSON, id: str) -> JSON:
         new["currency_options"] = {**price["currency_options"], **added}
     new["metadata"] = merged(price["metadata"], params.get("metadata"))
     previous = changed(price, new)
+    _take_lookup_key(account, new.get("lookup_key"))
     price.update(new)
     if previous:
         emit(account, "price.updated", price, {key: previous[key] for key in previous if key != "currency_options"})

@@ -8,12 +8,11 @@ from typing import Final
 
 from stripe_meter.emulator import cycle, item_changes
 from stripe_meter.emulator.account import Account
-from stripe_meter.emulator.billing import rates_in
 from stripe_meter.emulator.errors import JSON, invalid, missing
 from stripe_meter.emulator.events import emit
 from stripe_meter.emulator.listing import page
+from stripe_meter.emulator.resources.subscription_update import check_items_change
 from stripe_meter.emulator.routing import PAGING, Operation
-from stripe_meter.emulator.subscription_form import MAX_ITEMS, check_item
 from stripe_meter.emulator.views import items_of
 
 
@@ -24,24 +23,25 @@ def _open_subscription(account: Account, id: str) -> JSON:
     return subscription
 
 
-def _check_price(account: Account, subscription: JSON, fields: JSON, own: str | None) -> None:
-    price = check_item(account, fields, "")
-    if rates_in(price, subscription["currency"]) is None:
-        raise invalid(f"The price {price['id']} is not available in {subscription['currency']}.", "price")
-    for item in items_of(account, subscription["id"]):
-        if item["price"] == price["id"] and item["id"] != own:
-            message = f"The subscription already has an item ({item['id']}) with the price {price['id']}."
-            raise invalid(message, "price")
+def _change(account: Account, subscription: JSON, fields: JSON, params: JSON) -> item_changes.Plan:
+    """Carry out one change as an update of the subscription would."""
+    check_items_change(account, subscription, [fields])
+    behavior = params.get("proration_behavior", "create_prorations")
+    made = item_changes.plan(account, subscription, [fields], behavior)
+    item_changes.carry_out(account, made)
+    item_changes.bill(account, made, params.get("payment_behavior", "allow_incomplete"))
+    emit(account, "customer.subscription.updated", subscription)
+    return made
+
+
+def _terms(params: JSON) -> JSON:
+    return {name: params[name] for name in ("price", "quantity", "metadata") if name in params}
 
 
 def _create(account: Account, params: JSON) -> JSON:
     subscription = _open_subscription(account, params["subscription"])
-    if len(items_of(account, subscription["id"])) >= MAX_ITEMS:
-        raise invalid(f"A subscription can have at most {MAX_ITEMS} items.", "subscription")
-    _check_price(account, subscription, params, None)
-    item = item_changes.add(account, subscription, params, params.get("proration_behavior", "create_prorations"))
-    emit(account, "customer.subscription.updated", subscription)
-    return item
+    made = _change(account, subscription, _terms(params), params)
+    return account.store.get("subscription_item", made.rows[-1]["id"])
 
 
 def _retrieve(account: Account, params: JSON, id: str) -> JSON:
@@ -50,13 +50,8 @@ def _retrieve(account: Account, params: JSON, id: str) -> JSON:
 
 def _update(account: Account, params: JSON, id: str) -> JSON:
     item = account.store.get("subscription_item", id)
-    subscription = _open_subscription(account, item["subscription"])
-    if "price" in params or "quantity" in params:
-        _check_price(account, subscription, {"price": item["price"], **params}, id)
-    behavior = params.get("proration_behavior", "create_prorations")
-    item_changes.change(account, subscription, item, params, behavior)
-    emit(account, "customer.subscription.updated", subscription)
-    return item
+    _change(account, _open_subscription(account, item["subscription"]), {"id": id, **_terms(params)}, params)
+    return account.store.get("subscription_item", id)
 
 
 def _delete(account: Account, params: JSON, id: str) -> JSON:
@@ -64,9 +59,7 @@ def _delete(account: Account, params: JSON, id: str) -> JSON:
     subscription = _open_subscription(account, item["subscription"])
     if len(items_of(account, subscription["id"])) == 1:
         raise invalid("A subscription must have at least one item; cancel the subscription instead.")
-    behavior = params.get("proration_behavior", "create_prorations")
-    item_changes.remove(account, subscription, item, behavior)
-    emit(account, "customer.subscription.updated", subscription)
+    _change(account, subscription, {"id": id, "deleted": True}, params)
     return {"id": id, "object": "subscription_item", "deleted": True}
 
 
@@ -78,7 +71,7 @@ def _list(account: Account, params: JSON) -> JSON:
 
 ROOT: Final = "/v1/subscription_items"
 KEY: Final = "subscription"
-CHANGE: Final = "metadata price proration_behavior quantity"
+CHANGE: Final = "metadata payment_behavior price proration_behavior quantity"
 OPERATIONS: Final = (
     Operation("POST", ROOT, "SubscriptionItemCreateParams", _create, KEY, f"subscription {CHANGE}"),
     Operation("GET", ROOT, "SubscriptionItemListParams", _list, KEY, f"subscription {PAGING}"),
