@@ -2,7 +2,8 @@
 
 Owns: turning its schemas into JSON Schema and checking with them. Does not own: the file, or jsonschema-rs, which is
 needed here only and imported only then: without it the file is ignored, and a warning says so. Objects of the emulator
-are closed: a field that the file does not list is a problem. An operation the file lacks is not checked.
+are closed: a field that the file does not list is a problem. The answer of an operation that the file lacks is checked
+by the names of its objects.
 """
 
 import importlib.util
@@ -44,8 +45,16 @@ class OpenApi:
         """Why the answer is not what the file allows, or None."""
         # Files made from the SDK's types describe an API v2 list by what it holds, because the SDK hides its pages.
         rows = answer["data"] if "next_page_url" in answer else [answer]
-        problems = (self._check("response", method, path, row) for row in rows)
+        listed = (method, shape_of(path)) in self._operations
+        problems = (self._check("response", method, path, row) if listed else self._by_name(row) for row in rows)
         return next((problem for problem in problems if problem is not None), None)
+
+    def _by_name(self, row: JSON) -> str | None:
+        """Check an answer of an operation that the file lacks by the components that its objects name."""
+        if row.get("object") == "list":
+            return next((problem for one in row["data"] if (problem := self._by_name(one)) is not None), None)
+        name = f"deleted_{row.get('object')}" if row.get("deleted") is True else str(row.get("object"))
+        return self.object(name, row) if name in self._definitions else None
 
     def object(self, name: str, row: JSON) -> str | None:
         """Why an object is not what the component of that name allows, or None."""

@@ -326,6 +326,15 @@ def test_file_closes_objects_and_knows_what_is_required(answer: dict[str, Any], 
     assert found is None if problem is None else problem in str(found)
 
 
+def test_answer_of_an_unlisted_operation_is_checked_by_name() -> None:
+    """A file may know an object and not every operation that answers it."""
+    openapi, row = OpenApi(DOCUMENT), {"object": "customer", "id": "cus_1"}
+    assert '"name" is a required property' in str(openapi.response("GET", "/v1/unlisted", row))
+    assert openapi.response("GET", "/v1/unlisted", {"object": "list", "data": [{**row, "name": None}]}) is None
+    assert openapi.response("GET", "/v1/unlisted", {"object": "list", "data": [row]}) is not None
+    assert openapi.response("GET", "/v1/unlisted", {"object": "stranger"}) is None
+
+
 @pytest.mark.parametrize(
     ("method", "path", "params", "fine"),
     [

@@ -35,7 +35,7 @@ def new_customer(account: Account, params: JSON) -> JSON:
         "id": id,
         "object": "customer",
         "address": None,
-        "balance": params.get("balance", 0),
+        "balance": 0,
         "created": account.now(),
         "currency": None,
         "customer_account": None,
@@ -68,6 +68,8 @@ def new_customer(account: Account, params: JSON) -> JSON:
         if wanted.get("default_payment_method") in (method["id"], params["payment_method"]):
             customer["invoice_settings"]["default_payment_method"] = method["id"]
     account.store.add(customer)
+    if params.get("balance"):
+        change_balance(account, customer, params["balance"], "initial")
     emit(account, "customer.created", customer)
     _index(account, customer)
     return customer
@@ -128,7 +130,7 @@ def _update(account: Account, params: JSON, id: str) -> JSON:
     settings = params.get("invoice_settings")
     if settings:
         new["invoice_settings"] = {**customer["invoice_settings"], **_settings(account, id, settings)}
-    if "balance" in params:
+    if params.get("balance", customer["balance"]) != customer["balance"]:
         change_balance(account, customer, params["balance"] - customer["balance"], "adjustment")
     previous = changed(customer, new)
     customer.update(new)

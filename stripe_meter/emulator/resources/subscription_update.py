@@ -126,6 +126,8 @@ def check_items_change(account: Account, subscription: JSON, wanted: list[JSON])
         if id is not None and id not in prices:
             raise missing("subscription_item", id, f"{where}[id]", status=400)
         if fields.get("deleted"):
+            if id is None:
+                raise invalid(f"Missing required param: {where}[id].", f"{where}[id]", "parameter_missing")
             prices.pop(id, None)
             continue
         price = check_item(account, {**({"price": prices[id]} if id else {}), **fields}, where)
