@@ -95,3 +95,12 @@ def test_alert_that_makes_no_sense_is_refused(shop: Shop, wrong: dict[str, Any])
         return
     with pytest.raises(stripe.InvalidRequestError):
         alert(shop, **wrong)
+
+
+def test_filter_for_a_customer_names_one(shop: Shop) -> None:
+    """A filter without its customer is refused, not an error of the server (SDK documentation of `filters`)."""
+    threshold = {"gte": 5, "meter": shop.meter, "recurrence": "one_time", "filters": [{"type": "customer"}]}
+    params = {"alert_type": "usage_threshold", "title": "Many", "usage_threshold": threshold}
+    with pytest.raises(stripe.InvalidRequestError) as caught:
+        shop.v1.billing.alerts.create(params)
+    assert caught.value.param == "usage_threshold[filters]"

@@ -186,3 +186,14 @@ def test_unknown_currency_is_refused(v1: Any) -> None:
     with pytest.raises(stripe.InvalidRequestError) as caught:
         v1.prices.create({"currency": "xxx", "unit_amount": 5, "product_data": {"name": "Nothing"}})
     assert caught.value.param == "currency"
+
+
+def test_price_that_is_refused_takes_no_lookup_key_and_makes_no_product(shop: Shop) -> None:
+    """A failed request changes nothing: the old price keeps the key that the new one wanted."""
+    base = {"currency": "usd", "unit_amount": 7, "lookup_key": "calls"}
+    refused(shop.v1.prices.create, {**base, "transfer_lookup_key": True, "product": "prod_none"})
+    assert shop.v1.prices.retrieve(shop.price).lookup_key == "calls"
+    refused(shop.v1.prices.create, {**base, "product_data": {"name": "Never"}})
+    assert [row.name for row in shop.v1.products.list().data] == ["Calls"]
+    moved = shop.v1.prices.create({**base, "transfer_lookup_key": True, "product": shop.product})
+    assert (moved.lookup_key, shop.v1.prices.retrieve(shop.price).lookup_key) == ("calls", None)

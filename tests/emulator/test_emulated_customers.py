@@ -177,3 +177,29 @@ def test_customer_can_be_created_with_a_default_card(v1: Any) -> None:
     made = v1.customers.create({"payment_method": "pm_card_visa", "invoice_settings": settings})
     expanded = v1.customers.retrieve(made.id, {"expand": ["invoice_settings.default_payment_method"]})
     assert expanded.invoice_settings.default_payment_method.card.brand == "visa"
+
+
+def test_addresses_have_all_their_lines(v1: Any) -> None:
+    """What was not given is null, it is not left out (OpenAPI: every line of an address is required in answers)."""
+    city = {"city": "Bonn"}
+    made = v1.customers.create({"address": city, "shipping": {"name": "Ann", "address": city}})
+    assert (made.address.city, made.address.line1, made.shipping.address.country) == ("Bonn", None, None)
+    options = {"rendering_options": {"amount_tax_display": "exclude_tax"}}
+    changed = v1.customers.update(made.id, {"address": {"country": "DE"}, "invoice_settings": options})
+    assert (changed.address.country, changed.address.state) == ("DE", None)
+    assert changed.invoice_settings.rendering_options.template is None
+
+
+def test_unknown_page_of_a_search_is_a_400(v1: Any) -> None:
+    """A cursor that the API did not hand out is the caller's fault, not the server's."""
+    with pytest.raises(stripe.InvalidRequestError):
+        v1.customers.search({"query": "email:'a@b.c'", "page": "second"})
+
+
+def test_balance_given_at_creation_is_a_transaction_too(v1: Any) -> None:
+    """Type `initial` (SDK: types of balance transactions): the sum of all transactions is the balance."""
+    made = v1.customers.create({"balance": -500})
+    rows = v1.customers.balance_transactions.list(made.id).data
+    assert [(row.type, row.amount, row.ending_balance) for row in rows] == [("initial", -500, -500)]
+    v1.customers.update(made.id, {"balance": -500})
+    assert len(v1.customers.balance_transactions.list(made.id).data) == 1

@@ -156,3 +156,37 @@ def test_page_of_an_unknown_session_is_a_404(shop: Shop) -> None:
     assert httpx.post(url, data={"action": "cancel", "subscription": "sub_none"}).status_code == 402
     shop.v1.customers.delete(other)
     assert httpx.get(url).status_code == 404
+
+
+def test_features_of_a_configuration_are_merged_part_by_part_and_unset_by_empty_strings(shop: Shop) -> None:
+    """What is not named stays; an empty string empties a list (OpenAPI: `allowed_updates` is a list, never null)."""
+    configurations = shop.v1.billing_portal.configurations
+    updates = {"customer_update": {"enabled": True, "allowed_updates": ["email"]}}
+    reason = {"cancellation_reason": {"enabled": True, "options": ["unused"]}}
+    made = configurations.create({"features": {**updates, "subscription_cancel": {"enabled": True, **reason}}})
+    assert made.features.customer_update.allowed_updates == ["email"]
+    changed = configurations.update(
+        made.id,
+        {
+            "features": {
+                "customer_update": {"allowed_updates": ""},
+                "subscription_cancel": {"enabled": True, "cancellation_reason": {"enabled": False}},
+            }
+        },
+    ).features
+    assert (changed.customer_update.enabled, changed.customer_update.allowed_updates) == (True, [])
+    assert changed.subscription_cancel.cancellation_reason.options == ["unused"]
+
+
+def test_parts_of_portal_features_get_their_defaults(shop: Shop) -> None:
+    """One interval by default (SDK documentation); quantities are fixed unless a product says otherwise."""
+    features: Any = {
+        "subscription_pause": {
+            "enabled": False, "duration": {"type": "interval_options", "interval_options": [{"interval": "week"}]},
+        },
+        "subscription_update": {"enabled": False, "products": [{"product": shop.product, "prices": [shop.price]}]},
+    }  # fmt: skip
+    made = shop.v1.billing_portal.configurations.create({"features": features}).features
+    assert made.subscription_pause.duration.interval_options[0].interval_count == 1
+    quantity = made.subscription_update.products[0].adjustable_quantity
+    assert (quantity.enabled, quantity.maximum, quantity.minimum) == (False, None, 0)

@@ -174,3 +174,13 @@ def test_destination_needs_an_address(client: Any) -> None:
     params = {"name": "x", "type": "webhook_endpoint", "event_payload": "thin", "enabled_events": [REPORT]}
     with pytest.raises(stripe.InvalidRequestError):
         client.v2.core.event_destinations.create(params)
+
+
+def test_enums_of_api_v2_are_closed_in_requests(client: Any) -> None:
+    """The SDK leaves enums open for readers of answers; a request with an unknown value is a 400 (OpenAPI, `enum`)."""
+    with pytest.raises(stripe.InvalidRequestError) as caught:
+        destination(client, "http://127.0.0.1:9/x", type="carrier_pigeon")
+    assert "Invalid value for type" in str(caught.value)
+    made = destination(client, "http://127.0.0.1:9/x")
+    with pytest.raises(stripe.InvalidRequestError):
+        client.v2.core.event_destinations.update(made.id, {"include": ["webhook_endpoint.colour"]})

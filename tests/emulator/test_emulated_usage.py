@@ -214,3 +214,20 @@ def test_summary_window_includes_its_start_and_not_its_end(shop: Shop) -> None:
     shop.use("10", timestamp=start - 60)
     assert summaries(shop, end_time=start + 60).data[0].aggregated_value == 1
     assert summaries(shop, start_time=start - 60, end_time=start).data[0].aggregated_value == 10
+
+
+def test_names_and_identifiers_have_at_most_100_characters(shop: Shop) -> None:
+    """OpenAPI, `maxLength`: an event name, an identifier and a key of the payload that are longer are refused."""
+    long = "x" * 101
+    billing = shop.v1.billing
+    cancel = {"type": "cancel", "cancel": {"identifier": long}}
+    base = {"display_name": "d", "event_name": "e", "default_aggregation": {"formula": "sum"}}
+    attempts: list[tuple[Any, dict[str, Any], str]] = [
+        (billing.meter_events.create, {"event_name": long, "payload": {"value": "1"}}, "event_name"),
+        (billing.meter_event_adjustments.create, {"event_name": "calls", **cancel}, "cancel[identifier]"),
+        (billing.meters.create, {**base, "value_settings": {"event_payload_key": long}}, "value_settings"),
+    ]
+    for attempt, params, param in attempts:
+        with pytest.raises(stripe.InvalidRequestError) as caught:
+            attempt(params)
+        assert str(caught.value.param).startswith(param)

@@ -1,0 +1,1 @@
+"""Properties of the emulator: what must hold for every course of events and for every set of parameters."""
