@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -21,6 +22,20 @@ from stripe_meter.settings import Settings
 PAGES = "http://127.0.0.1:9"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Here, so that pytest knows it wherever it is started; what it does is tests/scenarios' own."""
+    stands = ("emulator", "cassette", "live")
+    parser.addoption("--stripe", choices=stands, help="Run tests/scenarios on this back end only.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Ends a run without an account in one sentence; tests/scenarios is read too late for that."""
+    if config.getoption("stripe") == "live":
+        from tests.scenarios import live
+
+        live.account(os.environ)
+
+
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     """The backend of production."""
@@ -36,9 +51,10 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def stripe() -> Iterator[EmulatorServer]:
-    """A Stripe stand-in that starts from nothing."""
+    """A Stripe stand-in that starts from nothing, and must have kept to Stripe's contract at the end."""
     with EmulatorServer(Emulator(deterministic=True, lag=0.0)) as server:
         yield server
+    assert server.emulator.violations == []
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ class Account:
         self.entitled: dict[str, dict[str, str]] = {}
         self.destination_urls: dict[str, str] = {}
         self.rejections: dict[str | None, list[JSON]] = {}
-        self.alert_starts: dict[str, float] = {}
+        self.alert_starts: dict[str, int] = {}
         self.alerts_fired: set[tuple[str, str]] = set()
         self.meter_errors: deque[JSON] = deque(maxlen=1000)
 

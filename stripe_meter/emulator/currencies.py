@@ -1,9 +1,11 @@
 """The currencies in which Stripe's documents say it charges (docs.stripe.com/currencies).
 
-Owns: the set of codes. Does not own: minor units and minimum charges (`billing`). What is not in it is refused.
+Owns: the set of codes, and refusing what is not in it. Does not own: minor units and minimum charges (`billing`).
 """
 
 from typing import Final
+
+from stripe_meter.emulator.errors import invalid
 
 _CODES = """
     aed afn all amd ang aoa ars aud awg azn bam bbd bdt bgn bhd bif bmd bnd bob brl bsd btn bwp byn bzd cad cdf chf clp
@@ -13,3 +15,10 @@ _CODES = """
     szl thb tjs tnd top try ttd twd tzs uah ugx usd uyu uzs vnd vuv wst xaf xcd xcg xof xpf yer zar zmw
 """
 CURRENCIES: Final = frozenset(_CODES.split())
+
+
+def currency_code(text: str, param: str = "currency") -> str:
+    """A currency Stripe bills in, in lower case; raises a 400 for any other."""
+    if text.lower() not in CURRENCIES:
+        raise invalid(f"Invalid currency: {text}", param)
+    return text.lower()

@@ -6,10 +6,13 @@ expandable is refused with a 400, as Stripe refuses it (docs.stripe.com/api/expa
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args, get_origin
+
+from stripe._stripe_object import StripeObject
 
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.errors import JSON, ParameterError
+from stripe_meter.emulator.sdk_types import class_of, fields_of
 from stripe_meter.emulator.views import SUBSCRIPTIONS_SHOWN, live_subscriptions, nested_list, view
 
 MAX_DEPTH: Final = 4
@@ -102,6 +105,9 @@ def _expand_object(account: Account, node: JSON, parts: list[str], path: str) ->
         kind = LINKS.get((node["object"], ".".join(parts[:count])))
         if kind is not None:
             return _follow(account, holder, part, kind, rest, path)
+        if count == 1 and _known(node, part):
+            message = f"The emulator does not implement expanding {part} of {node['object']} objects."
+            raise ParameterError(message, "expand", "not_emulated")
         holder = holder.get(part) if isinstance(holder, dict) else None
         if holder is None and _leads_on(node, parts[:count]):
             return None
@@ -114,6 +120,16 @@ def _leads_on(node: JSON, parts: list[str]) -> bool:
     """Whether an empty field stands before an expandable one; such a path is fine and yields nothing."""
     start = ".".join(parts) + "."
     return any(kind == node["object"] and field.startswith(start) for kind, field in LINKS)
+
+
+def _known(node: JSON, part: str) -> bool:
+    """Whether Stripe expands a field that nothing here does: the SDK has a type for it, or it is not sent unasked."""
+    cls = class_of(node)
+    hint = None if cls is None else fields_of(cls).get(part)
+    inner = get_args(hint)[0] if get_origin(hint) is list else hint
+    options = get_args(inner)
+    linked = str in options and any(isinstance(one, type) and issubclass(one, StripeObject) for one in options)
+    return linked or (hint is not None and part not in node and not node.get("deleted"))
 
 
 def _include(account: Account, node: JSON, part: str) -> bool:
@@ -137,6 +153,11 @@ def _include(account: Account, node: JSON, part: str) -> bool:
     if kind == "charge" and part == "refunds":
         rows = [row for row in account.store.newest("refund") if row["charge"] == node["id"]]
         node[part] = nested_list([view(account, row) for row in rows], f"/v1/charges/{node['id']}/refunds")
+        return True
+    if kind == "customer" and part == "invoice_credit_balance":
+        if not node.get("deleted"):
+            # The other way round than `balance`: here credit is positive.
+            node[part] = {node["currency"]: -node["balance"]} if node["balance"] else {}
         return True
     if kind == "customer" and part == "subscriptions":
         if node.get("deleted"):

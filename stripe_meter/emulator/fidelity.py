@@ -83,9 +83,12 @@ class Fidelity:
 
     def event(self, type: str, row: JSON) -> None:
         """Check the object inside an event; a violation is recorded, but does not undo what the event tells."""
-        problem = sdk_types.check(row) if self._on else None
-        if problem is not None:
-            self._record(f"event {type}", f"{row.get('object')}{problem}", "SDK")
+        if not self._on:
+            return
+        problems = {"SDK": sdk_types.check(row), "OpenAPI": self._openapi and self._openapi.by_name(row)}
+        for source, problem in problems.items():
+            if problem is not None:
+                self._record(f"event {type}", f"{row.get('object')}{problem}", source)
 
     def _hold(self, name: str, answer: JSON, problem: str | None, source: str) -> None:
         if problem is not None:

@@ -58,7 +58,9 @@ def receive(account: Account, event: Received) -> None:
     """Remember the identifier and count the event once the lag has passed."""
     account.usage.remember(mark(account, event.road, event.identifier), event.received)
     account.usage.pending += 1
-    account.clock.schedule(event.received + account.switches.lag, lambda: _process(account, event))
+    account.usage.reported += 1
+    number = account.usage.reported
+    account.clock.schedule(event.received + account.switches.lag, lambda: _process(account, event, number))
 
 
 def countable(account: Account, event: Received) -> tuple[JSON, str, Decimal]:
@@ -75,7 +77,7 @@ def countable(account: Account, event: Received) -> tuple[JSON, str, Decimal]:
     return meter, _customer(account, meter, event), _value(meter, event.payload)
 
 
-def _process(account: Account, event: Received) -> None:
+def _process(account: Account, event: Received, number: int) -> None:
     """Count an event, or write down why not."""
     account.usage.pending -= 1
     try:
@@ -94,7 +96,7 @@ def _process(account: Account, event: Received) -> None:
         )
         return
     name = mark(account, event.road, event.identifier)
-    account.usage.add(meter["id"], customer, Record(event.timestamp, value, event.received, name))
+    account.usage.add(meter["id"], customer, Record(event.timestamp, value, event.received, name, number))
     refresh_drafts(account, customer)
     thresholds.check(account, customer)
     alerts.check(account, meter, customer)

@@ -46,13 +46,13 @@ class OpenApi:
         # Files made from the SDK's types describe an API v2 list by what it holds, because the SDK hides its pages.
         rows = answer["data"] if "next_page_url" in answer else [answer]
         listed = (method, shape_of(path)) in self._operations
-        problems = (self._check("response", method, path, row) if listed else self._by_name(row) for row in rows)
+        problems = (self._check("response", method, path, row) if listed else self.by_name(row) for row in rows)
         return next((problem for problem in problems if problem is not None), None)
 
-    def _by_name(self, row: JSON) -> str | None:
-        """Check an answer of an operation that the file lacks by the components that its objects name."""
+    def by_name(self, row: JSON) -> str | None:
+        """Check what belongs to no operation of the file by the components that its objects name."""
         if row.get("object") == "list":
-            return next((problem for one in row["data"] if (problem := self._by_name(one)) is not None), None)
+            return next((problem for one in row["data"] if (problem := self.by_name(one)) is not None), None)
         name = f"deleted_{row.get('object')}" if row.get("deleted") is True else str(row.get("object"))
         return self.object(name, row) if name in self._definitions else None
 

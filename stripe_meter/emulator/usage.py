@@ -17,12 +17,13 @@ MAX_RECORDS: Final = 2_000_000
 
 @dataclass(slots=True)
 class Record:
-    """One applied event: epoch seconds, value, and whether an adjustment cancelled it."""
+    """One applied event: epoch seconds, value, its number among all received, and whether it was cancelled."""
 
     timestamp: int
     value: Decimal
     received: float
     identifier: str
+    number: int
     cancelled: bool = False
 
 
@@ -35,6 +36,8 @@ class Usage:
         self._by_identifier: dict[str, Record] = {}
         self._count = 0
         self.pending = 0
+        # How many events were reported so far: it orders events that share a second.
+        self.reported = 0
 
     def seen(self, identifier: str, now: float) -> bool:
         """Whether the identifier was used within the last 24 hours."""

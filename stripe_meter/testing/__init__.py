@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from stripe_meter.testing.customers import Customer, customer
     from stripe_meter.testing.emulated import emulated_stripe
     from stripe_meter.testing.instead import use
+    from stripe_meter.testing.leaks import secrets_in
 
-__all__ = ["Customer", "HandClock", "Invoice", "customer", "emulated_stripe", "use"]
+__all__ = ["Customer", "HandClock", "Invoice", "customer", "emulated_stripe", "secrets_in", "use"]
 
 _HOME: Final = {
     "Customer": "stripe_meter.testing.customers",
@@ -23,6 +24,7 @@ _HOME: Final = {
     "Invoice": "stripe_meter.testing.bills",
     "customer": "stripe_meter.testing.customers",
     "emulated_stripe": "stripe_meter.testing.emulated",
+    "secrets_in": "stripe_meter.testing.leaks",
     "use": "stripe_meter.testing.instead",
 }
 

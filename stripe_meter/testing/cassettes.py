@@ -17,6 +17,7 @@ that nobody asked for. Needs `pip install 'stripe-meter[cassettes]'`.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -98,7 +99,8 @@ def strict_cassette(
     monkeypatch.setenv("STRIPE_METER_DURABILITY", "sync")
     if is_replay:
         _let_it_start_without_a_key(vcr, monkeypatch)
-    with _watching(request.node), repeatable(vcr.get_metadata("clock", cassette_clock), request.node.originalname):
+    clock, seed = vcr.get_metadata("clock", cassette_clock), vcr.get_metadata("seed", _seed(request.node))
+    with _watching(request.node), repeatable(clock, seed):
         yield
     if request.node.stash.get(_FAILED, False):
         # Half a story is no recording, and why it is half was said already.
@@ -132,18 +134,26 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 def _watching(item: pytest.Item) -> Iterator[None]:
     """Take down every miss where it happens: stripe's SDK makes a connection error of it, which may be handled."""
     wrong = item.stash[_WRONG] = []
-    missed, refused = Missed.__init__, traffic.LiveKey.__init__
+    missed, refused = Missed.__init__, traffic.Unrecordable.__init__
 
     def miss(self: Missed, *args: Any, **kwargs: Any) -> None:
         missed(self, *args, **kwargs)
         wrong.append(f"not recorded: {self}")
 
-    def refuse(self: traffic.LiveKey, text: str) -> None:
+    def refuse(self: traffic.Unrecordable, text: str) -> None:
         refused(self, text)
         wrong.append(text)
 
-    with patch.object(Missed, "__init__", miss), patch.object(traffic.LiveKey, "__init__", refuse):
+    with patch.object(Missed, "__init__", miss), patch.object(traffic.Unrecordable, "__init__", refuse):
         yield
+
+
+def _seed(item: pytest.Item) -> str:
+    """One for each test, as two of the same name or with other parameters would send the same identifiers.
+
+    A digest, because parameters may be secret. A replay takes it from the file, so renaming a test spoils nothing.
+    """
+    return hashlib.sha256(item.nodeid.encode()).hexdigest()[:16]
 
 
 def _let_it_start_without_a_key(vcr: Cassette, monkeypatch: pytest.MonkeyPatch) -> None:

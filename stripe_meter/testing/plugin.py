@@ -28,6 +28,8 @@ def stripe_emulator() -> Iterator[EmulatorServer]:
     """An empty Stripe account on loopback, for this test alone; see `emulated_stripe`."""
     with emulated_stripe() as server:
         yield server
+    if server.emulator.violations:
+        pytest.fail(f"the emulator broke Stripe's contract: {server.emulator.violations}")
 
 
 @pytest.fixture

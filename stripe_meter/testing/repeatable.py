@@ -22,15 +22,15 @@ from stripe_meter.gateway import checkout
 
 
 @contextmanager
-def repeatable(clock: int, name: str) -> Iterator[None]:
-    """Until this ends, the time is `clock` (Unix seconds), and two runs of the same `clock` and `name` draw alike.
+def repeatable(clock: int, seed: str) -> Iterator[None]:
+    """Until this ends, the time is `clock` (Unix seconds), and two runs of the same `clock` and `seed` draw alike.
 
     The clock is part of the seed: Stripe would take a second day's meter events for repeats of the first day's.
     Sleeping and time-outs go on as ever, because they count on another clock.
     """
 
     def dice(use: str) -> random.Random:
-        return random.Random(f"{use} {name} {clock}")  # noqa: S311  # repeatable on purpose
+        return random.Random(f"{use} {seed} {clock}")  # noqa: S311  # repeatable on purpose
 
     boots, claims, keys = dice("boot"), dice("claim"), dice("key")
     uuid = SimpleNamespace(uuid4=lambda: UUID(int=boots.getrandbits(128)))

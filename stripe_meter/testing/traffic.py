@@ -7,6 +7,7 @@ business; whatever else a test sends passes by.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from typing import Any, Final
@@ -15,6 +16,8 @@ from urllib.parse import parse_qsl, urlsplit
 import yaml
 from vcr.request import Request
 from vcr.serializers import yamlserializer
+
+from stripe_meter.testing.leaks import redacted, secret_in
 
 #: The address of the stand-in in every cassette, whatever port it had; by RFC 2606 nobody ever answers there.
 STAND_IN: Final = "http://emulator.invalid"
@@ -38,11 +41,10 @@ _RANDOM_KEY: Final = re.compile(r"^([0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0
 _RANDOM: Final = "random"
 #: What a file says first about itself.
 _ORIGIN: Final = ("source", "recorded", "api_version")
-_SECRETS: Final = re.compile(rb"\b((?:whsec|[sr]k_(?:test|live)|smk_cus)_|[a-z]+_[A-Za-z0-9_]+?_secret_)\w+")
 
 
-class LiveKey(RuntimeError):
-    """A request with a live-mode key was about to be recorded; it was not sent."""
+class Unrecordable(RuntimeError):
+    """A request that nobody should record was stopped; it was not sent."""
 
 
 class Scrubber:
@@ -55,18 +57,20 @@ class Scrubber:
         """The request as it is written and compared; None when it is none of Stripe's.
 
         Raises:
-            LiveKey: It carries the key of a live account, which nobody should record.
+            Unrecordable: It carries the key of a live account, or a secret where a cassette would keep it.
         """
         parts = urlsplit(request.uri)
-        if not _is_stripe(request):
+        here = f"{parts.scheme}://{parts.netloc}"
+        # Who has answered as Stripe is Stripe's stand-in with all its pages, for a replay knows it by address alone.
+        if not _is_stripe(request) and here.encode() not in self._origins:
             return None
-        if "_live_" in _header(request, "authorization"):
-            raise LiveKey("cassettes are recorded with a test-mode key; set STRIPE_SECRET_KEY=sk_test_…")
-        if parts.hostname in _LOOPBACK:
-            origin = f"{parts.scheme}://{parts.netloc}"
-            self._origins.add(origin.encode())
-            request.uri = STAND_IN + request.uri.removeprefix(origin)
         request.method = request.method.upper()
+        if "_live_" in _credentials(request):
+            raise Unrecordable("cassettes are recorded with a test-mode key; set STRIPE_SECRET_KEY=sk_test_…")
+        _refuse_secrets(request)
+        if parts.hostname in _LOOPBACK:
+            self._origins.add(here.encode())
+            request.uri = STAND_IN + request.uri.removeprefix(here)
         kept = {name: value for name in _REQUEST_HEADERS if (value := _header(request, name))}
         if "idempotency-key" in kept:
             kept["idempotency-key"] = _RANDOM_KEY.sub(_RANDOM, kept["idempotency-key"])
@@ -85,7 +89,7 @@ class Scrubber:
                 for name in _RESPONSE_HEADERS
                 if name in headers
             },
-            "body": {"string": _SECRETS.sub(rb"\1REDACTED", self._moved(body))},
+            "body": {"string": redacted(self._moved(body))},
         }
 
     def _moved(self, text: bytes) -> bytes:
@@ -142,6 +146,35 @@ def _is_stripe(request: Request) -> bool:
     return host in _LOOPBACK and parts.path.startswith(_STAND_IN_PATHS)
 
 
+def _refuse_secrets(request: Request) -> None:
+    """Stop a secret that the recording would keep; in an answer it could be replaced, here the replay needs it."""
+    path = urlsplit(request.uri).path
+    kept = {
+        "body": _text(request),
+        "idempotency key": _header(request, "idempotency-key"),
+        "address": request.uri,
+    }
+    for part, text in kept.items():
+        if (begin := secret_in(text)) is not None:
+            where = f"{request.method} request" if part == "address" else f"{request.method} {path}"
+            raise Unrecordable(
+                f"the {part} of a {where} holds a secret, {begin}…, and cassettes are committed; "
+                "send something else in this test"
+            )
+
+
+def _credentials(request: Request) -> str:
+    """The key that the request shows, as a bearer or as the user of basic authorization."""
+    shown = _header(request, "authorization")
+    scheme, _, value = shown.partition(" ")
+    if scheme.lower() != "basic":
+        return shown
+    try:
+        return base64.b64decode(value).decode("latin-1")
+    except ValueError:
+        return shown
+
+
 def _header(request: Request, name: str) -> str:
     value = request.headers.get(name, "")
     value = value[0] if isinstance(value, list) else value
@@ -153,9 +186,13 @@ def _target(request: Request) -> tuple[str, str, str, list[tuple[str, str]]]:
     return request.method, parts.netloc, parts.path, sorted(parse_qsl(parts.query, keep_blank_values=True))
 
 
-def _content(request: Request) -> object:
+def _text(request: Request) -> str:
     body = request.body or b""
-    text = body.decode() if isinstance(body, bytes) else str(body)
+    return body.decode() if isinstance(body, bytes) else str(body)
+
+
+def _content(request: Request) -> object:
+    text = _text(request)
     if _header(request, "content-type").startswith("application/json") and text:
         return json.loads(text)
     return sorted(parse_qsl(text, keep_blank_values=True))

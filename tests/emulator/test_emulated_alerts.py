@@ -104,3 +104,25 @@ def test_filter_for_a_customer_names_one(shop: Shop) -> None:
     with pytest.raises(stripe.InvalidRequestError) as caught:
         shop.v1.billing.alerts.create(params)
     assert caught.value.param == "usage_threshold[filters]"
+
+
+def test_alert_does_not_watch_customers_on_test_clocks(shop: Shop) -> None:
+    """Alerts do not run on test clocks, so a story that waits for one there must not succeed here."""
+    clock = shop.v1.test_helpers.test_clocks.create({"frozen_time": shop.now})
+    shop.customer = shop.v1.customers.create({"test_clock": clock.id}).id
+    with pytest.raises(stripe.InvalidRequestError) as error:
+        alert(shop, customer=shop.customer)
+    assert error.value.param == "usage_threshold[filters]"
+    alert(shop)
+    shop.use("50")
+    assert (shop.total(), fired(shop)) == (50.0, [])
+
+
+def test_alert_does_not_count_what_came_before_it_in_the_same_second(shop: Shop) -> None:
+    """On a frozen clock usage and alert share their second, and yet only usage after the alert counts."""
+    shop.use("9")
+    alert(shop)
+    shop.use("1")
+    assert fired(shop) == []
+    shop.use("9")
+    assert fired(shop) == [(shop.customer, 10)]

@@ -536,3 +536,11 @@ def test_cycle_invoice_of_a_trivial_subscription_goes_on_for_ever(shop: Shop, em
     emulator.clock.advance(95 * DAY)
     reasons = [row.billing_reason for row in shop.v1.invoices.list().data]
     assert reasons == ["subscription_cycle"] * 3
+
+
+def test_clear_usage_changes_nothing_on_a_meter(shop: Shop) -> None:
+    """Usage on a meter outlives its item; `clear_usage` has no effect then (SDK: SubscriptionUpdateParamsItem)."""
+    subscription = shop.subscribe(shop.price, shop.metered(unit_amount=1))
+    shop.use("5")
+    shop.v1.subscription_items.delete(subscription["items"].data[0].id, {"clear_usage": True})
+    assert shop.total() == 5.0

@@ -197,3 +197,37 @@ def test_price_that_is_refused_takes_no_lookup_key_and_makes_no_product(shop: Sh
     assert [row.name for row in shop.v1.products.list().data] == ["Calls"]
     moved = shop.v1.prices.create({**base, "transfer_lookup_key": True, "product": shop.product})
     assert (moved.lookup_key, shop.v1.prices.retrieve(shop.price).lookup_key) == ("calls", None)
+
+
+@pytest.mark.parametrize(
+    ("interval", "count"), [("day", 0), ("month", -1), ("day", 1096), ("week", 157), ("month", 37), ("year", 4)]
+)
+def test_billing_interval_is_positive_and_at_most_three_years(shop: Shop, interval: str, count: int) -> None:
+    """An interval of nothing would bill for ever at the same moment (API reference: prices)."""
+    with pytest.raises(stripe.InvalidRequestError) as error:
+        shop.fee(100, recurring={"interval": interval, "interval_count": count})
+    assert error.value.param == "recurring[interval_count]"
+
+
+def test_billing_interval_of_three_years_is_taken(shop: Shop) -> None:
+    """The longest intervals that Stripe sells must be sold here too (API reference: prices)."""
+    for interval, count in (("day", 1095), ("week", 156), ("month", 36), ("year", 3)):
+        price = shop.fee(100, recurring={"interval": interval, "interval_count": count})
+        assert shop.v1.prices.retrieve(price).recurring.interval_count == count
+
+
+def test_at_most_ten_lookup_keys_are_looked_up(v1: Any) -> None:
+    """Code that looks up more prices at once would fail on Stripe (API reference: list prices)."""
+    keys = [f"key{number}" for number in range(11)]
+    assert v1.prices.list({"lookup_keys": keys[:10]}).data == []
+    with pytest.raises(stripe.InvalidRequestError) as error:
+        v1.prices.list({"lookup_keys": keys})
+    assert error.value.param == "lookup_keys"
+
+
+def test_event_time_window_is_not_emulated(v1: Any) -> None:
+    """Such a meter keeps the last event of a window only; summing all of them would bill another amount."""
+    terms = {"display_name": "Calls", "event_name": "calls", "default_aggregation": {"formula": "sum"}}
+    with pytest.raises(stripe.InvalidRequestError) as error:
+        v1.billing.meters.create({**terms, "event_time_window": "hour"})
+    assert (error.value.code, error.value.param) == ("not_emulated", "event_time_window")

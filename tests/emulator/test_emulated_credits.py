@@ -318,3 +318,10 @@ def test_grants_are_listed_by_customer_and_told_as_events(shop: Shop) -> None:
     assert [row.credit_grant for row in only] == [made.id]
     types = [row.type for row in shop.v1.events.list({"limit": 2}).data]
     assert types == ["billing.credit_balance_transaction.created", "billing.credit_grant.created"]
+
+
+def test_grant_in_an_unknown_currency_is_refused(shop: Shop) -> None:
+    """A grant in a misspelt currency would never pay for anything, and nobody would notice."""
+    with pytest.raises(stripe.InvalidRequestError) as error:
+        grant(shop, 0, amount={"type": "monetary", "monetary": {"currency": "zzz", "value": 100}})
+    assert error.value.param == "amount[monetary][currency]"

@@ -203,3 +203,44 @@ def test_balance_given_at_creation_is_a_transaction_too(v1: Any) -> None:
     assert [(row.type, row.amount, row.ending_balance) for row in rows] == [("initial", -500, -500)]
     v1.customers.update(made.id, {"balance": -500})
     assert len(v1.customers.balance_transactions.list(made.id).data) == 1
+
+
+def test_invoice_credit_balance_is_credit_by_currency_when_expanded(v1: Any) -> None:
+    """Its sign is the other way round than that of `balance`; who mixes them up charges what he owes."""
+    id = v1.customers.create({}).id
+    wanted = {"expand": ["invoice_credit_balance"]}
+    assert v1.customers.retrieve(id, wanted).invoice_credit_balance.to_dict() == {}
+    v1.customers.balance_transactions.create(id, {"amount": -500, "currency": "usd"})
+    shown = v1.customers.retrieve(id, wanted)
+    assert (shown.balance, shown.invoice_credit_balance.to_dict()) == (-500, {"usd": 500})
+    assert "invoice_credit_balance" not in v1.customers.retrieve(id)
+
+
+@pytest.mark.parametrize(
+    ("terms", "param"),
+    [
+        ({"payment_method": "pm_nope"}, "payment_method"),
+        (
+            {"invoice_settings": {"default_payment_method": "pm_nope"}},
+            "invoice_settings[default_payment_method]",
+        ),
+        (
+            {"payment_method": "pm_card_visa", "invoice_settings": {"default_payment_method": "pm_nope"}},
+            "invoice_settings[default_payment_method]",
+        ),
+    ],
+)
+def test_unknown_payment_method_of_a_new_customer_is_refused(v1: Any, terms: dict[str, Any], param: str) -> None:
+    """A customer without the card that was asked for would fail only when the first invoice is due."""
+    with pytest.raises(stripe.InvalidRequestError) as error:
+        v1.customers.create(terms)
+    assert (error.value.code, error.value.param) == ("resource_missing", param)
+    assert v1.customers.list().data == []
+
+
+def test_balance_transaction_in_an_unknown_currency_is_refused(v1: Any) -> None:
+    """A balance in no currency could never pay an invoice, and would pin the customer to it."""
+    id = v1.customers.create({}).id
+    with pytest.raises(stripe.InvalidRequestError) as error:
+        v1.customers.balance_transactions.create(id, {"amount": -500, "currency": "zzz"})
+    assert (error.value.param, v1.customers.retrieve(id).currency) == ("currency", None)

@@ -371,3 +371,12 @@ def test_violation_reaches_http_as_a_500(http: httpx.Client, emulator: Emulator)
     told = http.get("/_emulator/fidelity").json()
     assert told["operations"]["GET /v1/customers/{id}"]["violations"] == 1
     assert "extra" in told["violations"][0]["problem"]
+
+
+@pytest.mark.skipif(not os.environ.get("STRIPE_OPENAPI_SPEC"), reason="STRIPE_OPENAPI_SPEC names no file")
+def test_object_inside_an_event_is_held_against_the_file_too(emulator: Emulator) -> None:
+    """A webhook's object reaches a seller's code as surely as an answer does."""
+    with emulator.account.lock:
+        _, customer = serve(emulator, "POST", "/v1/customers", "name=Ann")
+        emulator.api.fidelity.event("customer.updated", {**customer, "tax_exempt": "maybe"})
+    assert {one.source for one in emulator.violations} == {"SDK", "OpenAPI"}

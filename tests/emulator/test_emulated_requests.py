@@ -323,3 +323,11 @@ def test_sdk_raises_its_own_error_classes(v1: Any) -> None:
     with pytest.raises(stripe.InvalidRequestError) as caught:
         v1.customers.retrieve("cus_none")
     assert (caught.value.http_status, caught.value.code) == (404, "resource_missing")
+
+
+@pytest.mark.parametrize("path", ["tax", "sources", "default_source", "cash_balance", "tax_ids"])
+def test_expansion_that_only_stripe_knows_is_not_emulated(http: httpx.Client, path: str) -> None:
+    """Right code must be told that the emulator falls short, not that it is wrong."""
+    id = http.post("/v1/customers").json()["id"]
+    error = error_of(http.get(f"/v1/customers/{id}?expand[]={path}"))
+    assert (error["code"], error["param"]) == ("not_emulated", "expand")

@@ -89,3 +89,13 @@ def test_deleting_a_clock_deletes_its_customers(shop: Shop) -> None:
     assert clocks.list().data == []
     assert shop.v1.customers.retrieve(shop.customer).deleted
     assert shop.v1.subscriptions.retrieve(made.id).status == "canceled"
+
+
+def test_customer_on_a_clock_has_three_subscriptions_at_most(shop: Shop) -> None:
+    """A story on a clock that needs a fourth cannot be told on Stripe (docs.stripe.com/billing/testing/test-clocks)."""
+    clocked(shop)
+    for _ in range(3):
+        shop.subscribe()
+    with pytest.raises(stripe.InvalidRequestError) as error:
+        shop.subscribe()
+    assert error.value.param == "customer"

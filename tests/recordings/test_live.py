@@ -16,10 +16,12 @@ from tests.scenarios import backends, live
 KEY = "sk_test_" + "x" * 24
 
 
-@pytest.mark.parametrize("options", [(), ("--record-mode=rewrite",)])
+@pytest.mark.parametrize(
+    "options", [("tests/scenarios",), ("tests/scenarios", "--record-mode=rewrite"), ()], ids=["run", "record", "root"]
+)
 def test_without_a_key_the_run_ends_in_one_sentence(options: tuple[str, ...]) -> None:
     """Not in a traceback for each story."""
-    result = pytest_in(ROOT, "tests/scenarios", "--stripe=live", *options)
+    result = pytest_in(ROOT, "--stripe=live", *options)
     assert result.returncode == 4
     assert "STRIPE_SECRET_KEY is not set" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1

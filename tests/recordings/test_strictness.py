@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,45 @@ from tests.recordings.support import ROOT, copied, edit, failed, pytest_in
 MISSING = "a_revoked_key_is_refused_with_a_link_after_the_restart"
 EXTRA = "a_tool_that_fails_is_free"
 OTHER = "a_second_key_of_a_customer_bills_the_same_customer"
+SENDS_A_SECRET = """
+import os
+
+import pytest
+import stripe
+
+
+@pytest.mark.vcr
+def test_sends_a_secret():
+    address = {"api": os.environ["STRIPE_METER_EMULATOR"]}
+    client = stripe.StripeClient("sk_test_x", base_addresses=address, max_network_retries=0)
+    try:
+        client.v1.customers.create({"description": "whsec_" + "x" * 24})
+    except stripe.StripeError:
+        pass
+"""
+PAID_CALLS = """
+from contextlib import closing
+
+import pytest
+from mcp import Client
+from server import mcp
+from stripe_meter import StripeMeter
+from stripe_meter.testing import customer, use
+
+
+@pytest.mark.vcr
+@pytest.mark.anyio
+@pytest.mark.parametrize("page", ["one", "two"])
+async def test_a_paid_call(page):
+    with closing(StripeMeter()) as billing, use(billing):
+        caller = await customer(mcp)
+        async with Client(mcp) as client:
+            with caller.calling():
+                await client.call_tool("summarize", {"url": f"https://example.com/{page}"})
+        assert caller.usage("summarize") == 1
+        assert caller.owed() == "$0.60"
+        assert caller.next_invoice().total == 60
+"""
 SNIPPET = re.compile(r"```python\n# (\w+\.py)\n(.*?)```", re.DOTALL)
 
 
@@ -62,13 +103,17 @@ def test_two_recordings_differ_in_nothing_but_the_day(tmp_path: Path) -> None:
     assert texts[0] == texts[1]
 
 
+def on_the_page(name: str) -> str:
+    """What the page for authors writes into a file of its part on cassettes, or else before it."""
+    before, _, cassettes = (ROOT / "docs/testing.md").read_text().partition("## Cassettes")
+    return next(str(text) for file, text in SNIPPET.findall(cassettes + before) if file == name)
+
+
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
     """The small project of the page for authors, with what the page says of cassettes."""
-    before, _, cassettes = (ROOT / "docs/testing.md").read_text().partition("## Cassettes")
-    server = next(match for match in SNIPPET.findall(before) if match[0] == "server.py")
-    for name, text in (server, *SNIPPET.findall(cassettes)):
-        (tmp_path / name).write_text(text)
+    for name in ("server.py", "conftest.py", "test_recorded.py"):
+        (tmp_path / name).write_text(on_the_page(name))
     return tmp_path
 
 
@@ -79,6 +124,7 @@ def test_an_authors_suite_records_and_replays_as_the_page_says(suite: Path, stri
     (cassette,) = suite.rglob("*.yaml")
     assert "source: emulator" in cassette.read_text()
     assert stripe.url not in cassette.read_text()
+    (suite / "test_recorded_files.py").write_text(on_the_page("test_recorded_files.py"))
     replayed = pytest_in(suite, "--block-network")
     assert replayed.returncode == 0, replayed.stdout
 
@@ -156,6 +202,100 @@ def test_secrets_in_answers_are_not_written() -> None:
     kept = traffic.Scrubber().response(answer)
     assert kept["headers"] == {}
     assert kept["body"]["string"] == b'{"secret":"whsec_REDACTED","client_secret":"pi_1_secret_REDACTED","id":"we_1"}'
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (b'{"authentication_token": "any\\"thing", "id": "x"}', b'{"authentication_token": "REDACTED", "id": "x"}'),
+        (b'{"client_secret":"opaque"}', b'{"client_secret":"REDACTED"}'),
+        (b'{"client_secret":null}', b'{"client_secret":null}'),
+        (b'{"secret":"opaque"}', b'{"secret":"REDACTED"}'),
+        (b'{"secret":"ek_test_abc"}', b'{"secret":"ek_test_REDACTED"}'),
+        (b'{"note":"ek_live_abc"}', b'{"note":"ek_live_REDACTED"}'),
+        (b'{"url":"https://x/?k%3Dsmk_cus_1_abc"}', b'{"url":"https://x/?k%3Dsmk_cus_REDACTED"}'),
+        (b'{"id":"task_test_1","secretary":"a"}', b'{"id":"task_test_1","secretary":"a"}'),
+    ],
+)
+def test_a_secret_is_known_by_its_field_or_its_beginning(said: bytes, kept: bytes) -> None:
+    """Tokens of meter event sessions look like nothing in particular."""
+    answer = {"status": {"code": 200, "message": "OK"}, "headers": {}, "body": {"string": said}}
+    assert traffic.Scrubber().response(answer)["body"]["string"] == kept
+
+
+@pytest.mark.parametrize("begin", ["sk_live_", "rk_live_", "sk_test_", "whsec_", "smk_"])
+@pytest.mark.parametrize(
+    ("part", "request_with"),
+    [
+        ("body of a POST /v1/x", lambda secret: a_request(f"description={secret}")),
+        ("body of a POST /v1/x", lambda secret: a_request(f"url=https%3A%2F%2Fx%2F%3Fk%3D{secret}")),
+        ("body of a POST /v1/x", lambda secret: a_request(f'{{"a": "line\\n{secret}"}}', kind="json")),
+        ("address of a POST request", lambda secret: a_request(uri=f"https://api.stripe.com/v1/{secret}")),
+        ("idempotency key of a POST /v1/x", lambda secret: a_request(key=f"mine-{secret}")),
+    ],
+    ids=["form", "escaped", "json", "address", "key"],
+)
+def test_a_secret_in_a_request_stops_the_recording(begin: str, part: str, request_with: Any) -> None:
+    """A replay needs requests as they were, so a secret in them cannot be replaced."""
+    secret = begin + "x1" * 12
+    with pytest.raises(traffic.Unrecordable) as stopped:
+        request_with(secret)
+    assert f"the {part} holds a secret, {begin}" in str(stopped.value)
+    assert secret not in str(stopped.value)
+
+
+@pytest.mark.parametrize("shown", ["Bearer {}", "Basic {b}", "basic {b}"])
+@pytest.mark.parametrize("kind", ["sk", "rk"])
+def test_a_live_key_is_seen_however_it_is_shown(shown: str, kind: str) -> None:
+    """`curl -u sk_live_…:` sends it as the user of basic authorization."""
+    key = f"{kind}_live_" + "x" * 24
+    header = shown.format(key, b=base64.b64encode(f"{key}:".encode()).decode())
+    with pytest.raises(traffic.Unrecordable, match="test-mode key"):
+        traffic.Scrubber().request(Request("GET", "https://api.stripe.com/v1/x", "", {"Authorization": header}))
+
+
+def test_a_secret_in_a_request_fails_the_authors_test(suite: Path, stripe: EmulatorServer) -> None:
+    """Also where the code under test handles the error that Stripe's SDK makes of it."""
+    (suite / "test_recorded.py").write_text(SENDS_A_SECRET)
+    result = pytest_in(suite, "--record-mode=rewrite", STRIPE_METER_EMULATOR=stripe.url)
+    assert failed(result) == {"test_sends_a_secret"}, result.stdout
+    assert "the body of a POST /v1/customers holds a secret, whsec_…" in result.stdout
+    assert [request for request in stripe.emulator.requests if request.path == "/v1/customers"] == []
+    assert not list(suite.rglob("*.yaml"))
+
+
+def test_tests_of_one_name_and_second_record_apart_and_the_bill_replays(suite: Path, stripe: EmulatorServer) -> None:
+    """Alike, the second would be told by Stripe that its identifiers were used; and what was owed is a request too."""
+    (suite / "test_recorded.py").unlink()
+    second = f"\n\n@pytest.fixture\ndef cassette_clock():\n    return {int(time.time())}\n"
+    (suite / "conftest.py").write_text((suite / "conftest.py").read_text() + second)
+    for name in ("test_one.py", "test_two.py"):
+        (suite / name).write_text(PAID_CALLS)
+    result = pytest_in(suite, "--record-mode=rewrite", STRIPE_METER_EMULATOR=stripe.url)
+    assert result.returncode == 0, result.stdout
+    texts = [path.read_text() for path in suite.rglob("*.yaml")]
+    assert len(texts) == 4
+    assert not [text for text in texts if "idempotency_error" in text]
+    assert len({event for text in texts for event in re.findall(r"identifier=(\w+)", text)}) == 4
+
+    # From elsewhere, in another order: what a recording needs is in the file.
+    replayed = pytest_in(suite, "--block-network", "--rootdir=/", "test_two.py", "test_one.py")
+    assert replayed.returncode == 0, replayed.stdout
+    assert "4 passed" in replayed.stdout
+
+
+@pytest.mark.parametrize("story", ["a_rate_limited_account_is_asked_again", "a_rate_limited_meter_event_is_sent_again"])
+def test_a_rate_limit_that_is_missing_is_missed(tmp_path: Path, story: str) -> None:
+    """The repeat is the same request, so what replays without the refusal must count it."""
+    cassette = copied(tmp_path) / f"cassettes/emulator/{story}.yaml"
+
+    def forget(entries: list[Any]) -> None:
+        entries.remove(next(entry for entry in entries if entry["response"]["status"]["code"] == 429))
+
+    edit(cassette, forget)
+    result = pytest_in(tmp_path, "tests/scenarios/test_trouble.py", "--stripe=cassette")
+    assert failed(result) == {f"test_{story}"}, result.stdout
+    assert "world.refusals(429)" in result.stdout
 
 
 def test_other_traffic_passes_by() -> None:

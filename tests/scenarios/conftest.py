@@ -1,6 +1,6 @@
 """`--stripe=emulator|cassette|live`, and the world each story happens in; without it, emulator and cassettes.
 
-Owns options, back ends and where recordings lie. Strict replay is `stripe_meter.testing.cassettes`, as any user has it.
+Owns back ends and where recordings lie. Strict replay is `stripe_meter.testing.cassettes`, as any user has it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,6 @@ __all__ = ["pytest_recording_configure", "pytest_runtest_call", "strict_cassette
 
 CASSETTES: Final = Path(__file__).parents[2] / "cassettes"
 _ACCOUNT: Final = pytest.StashKey[live.Account]()
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--stripe", choices=NAMES, help="Run the scenarios on this back end only.")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -109,7 +105,13 @@ def backend(request: pytest.FixtureRequest, backend_name: str, story: str, casse
 
 @pytest.fixture
 def world(
-    backend: Backend, vcr: Any, strict_cassette: None, cassette_clock: int, story: str, monkeypatch: pytest.MonkeyPatch
+    backend: Backend,
+    vcr: Any,
+    strict_cassette: None,
+    cassette_clock: int,
+    story: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> Iterator[World]:
     """The world of this story, with a server's environment pointed at the back end."""
     payer: Any = "page" if backend.stand_in is not None else "api"
@@ -126,7 +128,7 @@ def world(
     with ExitStack() as stack:
         if vcr is None and backend.stand_in is not None:
             stack.enter_context(repeatable(opening, story))
-        made = World(backend, payer, opening, name)
+        made = World(backend, payer, opening, name, caplog)
         stack.callback(made.close)
         yield made
 

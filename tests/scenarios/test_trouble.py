@@ -18,6 +18,7 @@ async def test_a_rate_limited_account_is_asked_again(world: World) -> None:
         key = await world.subscriber(shop)
         world.fault(path=f"/v1/customers/{key.customer}", kind="status", status=429)
         assert (await shop.call("summarize", key=key)).cost == "5 usd"
+    assert world.refusals(429) == 1
 
 
 async def test_a_rate_limited_meter_event_is_sent_again(world: World) -> None:
@@ -27,6 +28,7 @@ async def test_a_rate_limited_meter_event_is_sent_again(world: World) -> None:
         world.fault(path="/v1/billing/meter_events", kind="status", status=429, times=2)
         await shop.calls(1, "summarize", key=key)
     await world.on_the_meter(key.customer, summarize=1)
+    assert world.refusals(429) == 2
 
 
 async def test_usage_that_stripe_has_counted_before_its_error_is_not_counted_again(world: World) -> None:

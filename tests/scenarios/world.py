@@ -9,12 +9,14 @@ a subscription by API where there is no page to click.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 import anyio
+import pytest
 import stripe
 from click.testing import CliRunner
 
@@ -45,7 +47,9 @@ class Declined(Exception):
 class World:
     """One story's world."""
 
-    def __init__(self, backend: Backend, payer: Payer, opening: int, namespace: str) -> None:
+    def __init__(
+        self, backend: Backend, payer: Payer, opening: int, namespace: str, log: pytest.LogCaptureFixture
+    ) -> None:
         self.backend = backend
         self.payer = payer
         #: When the story begins, Unix seconds.
@@ -53,6 +57,8 @@ class World:
         #: Every name the story makes at Stripe begins with it.
         self.namespace = namespace
         self._client, self._http = backend.client()
+        self._log = log
+        log.set_level(logging.INFO, logger="stripe")
 
     @property
     def seller(self) -> Any:
@@ -196,6 +202,11 @@ class World:
         """Something goes wrong at Stripe, as the emulator is told; a recording has it already."""
         if self.backend.stand_in is not None:
             self.backend.stand_in.emulator.faults.add(**fault)
+
+    def refusals(self, status: int) -> int:
+        """How often Stripe has answered with this HTTP status, as its SDK logs it."""
+        answers = [said for said in self._log.messages if "Stripe API response" in said]
+        return sum(said.endswith(f"response_code={status}") for said in answers)
 
     def close(self) -> None:
         self._http.close()

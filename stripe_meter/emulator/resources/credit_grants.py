@@ -8,6 +8,7 @@ from typing import Final
 
 from stripe_meter.emulator import credits
 from stripe_meter.emulator.account import Account
+from stripe_meter.emulator.currencies import currency_code
 from stripe_meter.emulator.errors import JSON, invalid
 from stripe_meter.emulator.events import emit
 from stripe_meter.emulator.listing import page
@@ -66,7 +67,7 @@ def _amount(wanted: JSON) -> JSON:
         raise invalid("Missing required param: amount[monetary].", "amount[monetary]", "parameter_missing")
     if money["value"] <= 0:
         raise invalid("The value of a credit grant must be positive.", "amount[monetary][value]")
-    return credits.monetary(money["currency"].lower(), money["value"])
+    return credits.monetary(currency_code(money["currency"], "amount[monetary][currency]"), money["value"])
 
 
 def _scope(account: Account, wanted: JSON) -> JSON:

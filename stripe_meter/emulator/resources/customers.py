@@ -11,6 +11,7 @@ from typing import Any, Final
 from stripe_meter.emulator import cycle
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.cards import TOKENS, new_payment_method
+from stripe_meter.emulator.currencies import currency_code
 from stripe_meter.emulator.errors import JSON, ParameterError, invalid, missing
 from stripe_meter.emulator.events import changed, emit
 from stripe_meter.emulator.invoicing import change_balance
@@ -62,17 +63,32 @@ def new_customer(account: Account, params: JSON) -> JSON:
         "test_clock": _clock(account, params.get("test_clock")),
     }
     customer.update(_plain(params))
-    if "payment_method" in params:
-        method = new_payment_method(account, TOKENS.get(params["payment_method"], ""), id)
-        wanted = params.get("invoice_settings") or {}
-        if wanted.get("default_payment_method") in (method["id"], params["payment_method"]):
-            customer["invoice_settings"]["default_payment_method"] = method["id"]
+    customer["invoice_settings"].update(_first_settings(account, params, id))
     account.store.add(customer)
     if params.get("balance"):
         change_balance(account, customer, params["balance"], "initial")
     emit(account, "customer.created", customer)
     _index(account, customer)
     return customer
+
+
+def _first_settings(account: Account, params: JSON, id: str) -> JSON:
+    """The invoice settings of a new customer, whose only payment method can be the one given with it."""
+    given, wanted = params.get("payment_method"), params.get("invoice_settings") or {}
+    default = wanted.get("default_payment_method") or None
+    if default is not None and default != given:
+        raise missing("PaymentMethod", default, "invoice_settings[default_payment_method]", status=400)
+    row = account.store.find("payment_method", given) if given else None
+    if given is not None and given not in TOKENS and row is None:
+        raise missing("PaymentMethod", given, "payment_method", status=400)
+    if row is not None and row["customer"] is not None:
+        raise invalid("The payment method is attached to another customer.", "payment_method")
+    settings = _settings(account, id, {name: value for name, value in wanted.items() if value != default})
+    if given is None:
+        return settings
+    method = row or new_payment_method(account, TOKENS[given], id)
+    method["customer"] = id
+    return {**settings, "default_payment_method": method["id"]} if default else settings
 
 
 def _plain(params: JSON) -> JSON:
@@ -234,7 +250,7 @@ def _holds(row: JSON, key: str | None, field: str, value: str) -> bool:
 
 def _create_transaction(account: Account, params: JSON, id: str) -> JSON:
     customer = _alive(account, id)
-    currency = params["currency"].lower()
+    currency = currency_code(params["currency"])
     if customer["currency"] not in (None, currency):
         raise invalid(f"The customer's currency is {customer['currency']}, not {currency}.", "currency")
     customer["currency"] = currency

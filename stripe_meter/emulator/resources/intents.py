@@ -12,6 +12,7 @@ from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.billing import minimum_charge
 from stripe_meter.emulator.cards import TOKENS, card_behind, charge, new_payment_method
 from stripe_meter.emulator.checkout_form import setup_intent_form
+from stripe_meter.emulator.currencies import currency_code
 from stripe_meter.emulator.errors import JSON, card_error, invalid, missing
 from stripe_meter.emulator.events import emit
 from stripe_meter.emulator.listing import page
@@ -25,7 +26,7 @@ OPEN: Final = frozenset({"requires_payment_method", "requires_confirmation", "re
 def _pay_create(account: Account, params: JSON) -> JSON:
     if params.get("off_session") and not params.get("confirm"):
         raise invalid("`off_session` can only be used when `confirm=true`.", "off_session")
-    currency = params["currency"].lower()
+    currency = currency_code(params["currency"])
     if params["amount"] < minimum_charge(currency):
         message = f"Amount must be no less than {minimum_charge(currency)} of the smallest unit of {currency}."
         raise invalid(message, "amount", "amount_too_small")

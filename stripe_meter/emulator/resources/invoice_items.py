@@ -9,6 +9,7 @@ from typing import Final
 from stripe_meter.emulator import invoice_items, invoicing
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.billing import rates_in
+from stripe_meter.emulator.currencies import currency_code
 from stripe_meter.emulator.errors import JSON, invalid
 from stripe_meter.emulator.listing import page
 from stripe_meter.emulator.resources.customers import existing
@@ -21,7 +22,7 @@ def _create(account: Account, params: JSON) -> JSON:
     customer = existing(account, params["customer"])
     if ("amount" in params) == ("pricing" in params):
         raise invalid("You must specify exactly one of `amount` and `pricing`.", "amount", "parameter_missing")
-    currency = str(params.get("currency") or customer["currency"] or invoicing.DEFAULT_CURRENCY).lower()
+    currency = currency_code(params.get("currency") or customer["currency"] or invoicing.DEFAULT_CURRENCY)
     if customer["currency"] not in (None, currency):
         message = f"You cannot combine currencies on a single customer. This customer has {customer['currency']}."
         raise invalid(message, "currency")

@@ -9,6 +9,7 @@ from typing import Final
 from stripe_meter.emulator import cycle, invoice_items, invoicing, taxes
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.cards import card_for
+from stripe_meter.emulator.currencies import currency_code
 from stripe_meter.emulator.errors import JSON, invalid, missing
 from stripe_meter.emulator.listing import page
 from stripe_meter.emulator.metadata import merged
@@ -39,7 +40,7 @@ def _create(account: Account, params: JSON) -> JSON:
     if "customer" not in params:
         raise invalid("Missing required param: customer.", "customer", "parameter_missing")
     customer = existing(account, params["customer"])
-    currency = str(params.get("currency") or customer["currency"] or invoicing.DEFAULT_CURRENCY).lower()
+    currency = currency_code(params.get("currency") or customer["currency"] or invoicing.DEFAULT_CURRENCY)
     wanted = params.get("pending_invoice_items_behavior") == "include"
     rows = invoice_items.pending(account, customer, currency) if wanted else []
     invoice = invoicing.draft_of_items(account, customer, currency, [invoice_items.spec(account, row) for row in rows])

@@ -39,7 +39,7 @@ def _create(account: Account, params: JSON) -> JSON:
         "default_aggregation": params["default_aggregation"],
         "display_name": params["display_name"],
         "event_name": name,
-        "event_time_window": params.get("event_time_window"),
+        "event_time_window": None,
         "livemode": False,
         "status": "active",
         "status_transitions": {"deactivated_at": None},
@@ -145,7 +145,7 @@ def _summary(meter: str, customer: str, start: int, end: int, total: Decimal) ->
 
 ROOT: Final = "/v1/billing/meters"
 KEY: Final = "billing_meter"
-CREATE: Final = "customer_mapping default_aggregation display_name event_name event_time_window value_settings"
+CREATE: Final = "customer_mapping default_aggregation display_name event_name value_settings"
 SUMMARY: Final = "customer start_time end_time value_grouping_window limit starting_after ending_before"
 OPERATIONS: Final = (
     Operation("POST", ROOT, "billing.MeterCreateParams", _create, KEY, CREATE),

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.billing import plain
-from stripe_meter.emulator.currencies import CURRENCIES
+from stripe_meter.emulator.currencies import currency_code
 from stripe_meter.emulator.errors import JSON, invalid
 from stripe_meter.emulator.events import changed, emit
 from stripe_meter.emulator.listing import page
@@ -19,10 +19,13 @@ from stripe_meter.emulator.routing import PAGING, Operation
 
 MAX_PLACES: Final = 12
 MAX_LOOKUP_KEY: Final = 200
+MAX_LOOKUP_KEYS: Final = 10
+# Three years (API reference: prices).
+MOST_INTERVALS: Final = {"day": 1095, "week": 156, "month": 36, "year": 3}
 
 
 def _create(account: Account, params: JSON) -> JSON:
-    currency = _currency(params["currency"])
+    currency = currency_code(params["currency"])
     key = _free_lookup_key(account, params)
     recurring = _recurring(account, params.get("recurring"))
     scheme = params.get("billing_scheme", "per_unit")
@@ -61,13 +64,6 @@ def _create(account: Account, params: JSON) -> JSON:
     return price
 
 
-def _currency(text: str) -> str:
-    """A currency Stripe bills in, in lower case (docs.stripe.com/currencies); raises a 400 for any other."""
-    if text.lower() not in CURRENCIES:
-        raise invalid(f"Invalid currency: {text}", "currency")
-    return text.lower()
-
-
 def _product(account: Account, params: JSON) -> str:
     if ("product" in params) == ("product_data" in params):
         raise invalid("Give exactly one of `product` and `product_data`.", "product", "parameter_missing")
@@ -88,9 +84,12 @@ def _recurring(account: Account, wanted: JSON | None) -> JSON | None:
         row = account.store.get("billing.meter", meter, "recurring[meter]", 400)
         if row["status"] != "active":
             raise invalid(f"The meter {meter} is not active.", "recurring[meter]")
+    count = wanted.get("interval_count", 1)
+    if not 1 <= count <= MOST_INTERVALS[wanted["interval"]]:
+        raise invalid("A billing interval must be positive and at most three years.", "recurring[interval_count]")
     return {
         "interval": wanted["interval"],
-        "interval_count": wanted.get("interval_count", 1),
+        "interval_count": count,
         "meter": meter,
         "trial_period_days": None,
         "usage_type": "metered" if metered else "licensed",
@@ -158,7 +157,7 @@ def _tiers(wanted: list[JSON], path: str) -> list[JSON]:
 def _options(wanted: JSON, scheme: str) -> JSON:
     options: JSON = {}
     for code, fields in wanted.items():
-        currency = _currency(code)
+        currency = currency_code(code, f"currency_options[{code}]")
         rates = _rates(fields, scheme, f"currency_options[{code}]", currency)
         tax = fields.get("tax_behavior", "unspecified")
         options[currency] = {**rates, "custom_unit_amount": None, "tax_behavior": tax}
@@ -216,6 +215,8 @@ def _list(account: Account, params: JSON) -> JSON:
     for name in ("active", "currency", "product", "type"):
         if name in params:
             rows = [row for row in rows if row[name] == params[name]]
+    if len(params.get("lookup_keys", ())) > MAX_LOOKUP_KEYS:
+        raise invalid(f"You can name at most {MAX_LOOKUP_KEYS} lookup keys.", "lookup_keys")
     if "lookup_keys" in params:
         rows = [row for row in rows if row["lookup_key"] in params["lookup_keys"]]
     for name, value in (params.get("recurring") or {}).items():

@@ -55,6 +55,7 @@ def _update(account: Account, params: JSON, id: str) -> JSON:
 
 
 def _delete(account: Account, params: JSON, id: str) -> JSON:
+    """Take an item away; `clear_usage` has no effect, because every metered price here has a meter."""
     item = account.store.get("subscription_item", id)
     subscription = _open_subscription(account, item["subscription"])
     if len(items_of(account, subscription["id"])) == 1:
@@ -77,5 +78,5 @@ OPERATIONS: Final = (
     Operation("GET", ROOT, "SubscriptionItemListParams", _list, KEY, f"subscription {PAGING}"),
     Operation("GET", ROOT + "/{id}", "SubscriptionItemRetrieveParams", _retrieve, KEY),
     Operation("POST", ROOT + "/{id}", "SubscriptionItemUpdateParams", _update, KEY, CHANGE),
-    Operation("DELETE", ROOT + "/{id}", "SubscriptionItemDeleteParams", _delete, KEY, "proration_behavior"),
+    Operation("DELETE", ROOT + "/{id}", "SubscriptionItemDeleteParams", _delete, KEY, "clear_usage proration_behavior"),
 )

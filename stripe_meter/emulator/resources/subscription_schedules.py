@@ -175,6 +175,8 @@ def _end(account: Account, fields: JSON, rows: list[JSON], start: int, where: st
         if not isinstance(fields["end_date"], int) or fields["end_date"] <= start:
             raise invalid("A phase must end after its start.", f"{where}[end_date]")
         return int(fields["end_date"])
+    if fields.get("duration", {}).get("interval_count", 1) < 1:
+        raise invalid("A duration must be positive.", f"{where}[duration][interval_count]")
     length: Any = fields.get("duration") or account.store.get("price", rows[0]["price"])["recurring"]
     return boundary(start, length["interval"], length.get("interval_count", 1), 1)
 

@@ -24,7 +24,9 @@ from stripe_meter.emulator.resources.subscription_update import (
 )
 from stripe_meter.emulator.routing import PAGING, Operation
 from stripe_meter.emulator.subscription_form import check_anchor, check_item, check_items, new_item, new_subscription
-from stripe_meter.emulator.views import items_of
+from stripe_meter.emulator.views import items_of, live_subscriptions
+
+MAX_ON_CLOCK: Final = 3
 
 
 def subscribe(account: Account, customer: JSON, wanted: list[JSON], fields: JSON, *, present: bool = False) -> JSON:
@@ -58,6 +60,8 @@ def _create(account: Account, params: JSON) -> JSON:
     if "customer" not in params:
         raise invalid("Missing required param: customer.", "customer", "parameter_missing")
     customer = existing(account, params["customer"])
+    if customer["test_clock"] is not None and len(live_subscriptions(account, customer["id"])) >= MAX_ON_CLOCK:
+        raise invalid(f"A customer on a test clock can have at most {MAX_ON_CLOCK} subscriptions.", "customer")
     wanted = params.get("items", [])
     fields = {**params, "currency": (params.get("currency") or "").lower() or None}
     if params.get("payment_behavior") == "pending_if_incomplete":

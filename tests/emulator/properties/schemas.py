@@ -91,7 +91,7 @@ def _parameters(row: JSON) -> JSON:
 
 
 def _corrected(node: Any, times: bool) -> Any:
-    """Where the file says less than the SDK it was made for: `*_decimal` holds decimals, times of API v2 are strings."""
+    """Where the file says less than its SDK: `*_decimal` is a decimal, times of API v2 are strings (RFC 3339)."""
     if isinstance(node, list):
         return [_corrected(one, times) for one in node]
     if not isinstance(node, dict):
