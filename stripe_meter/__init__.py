@@ -8,7 +8,7 @@ from __future__ import annotations
 # Spelled out, because importing `typing` would cost more than everything else here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from stripe_meter.domain.plans import PayAsYouGo
+    from stripe_meter.domain.plans import CreditPack, Credits, Free, PayAsYouGo, Subscription
     from stripe_meter.domain.usage import Call
     from stripe_meter.errors import PaymentRequired, StripeMeterError
     from stripe_meter.mcp.decorator import current_call
@@ -18,20 +18,28 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Call",
+    "CreditPack",
+    "Credits",
+    "Free",
     "PayAsYouGo",
     "PaymentRequired",
     "StripeMeter",
     "StripeMeterError",
+    "Subscription",
     "current_call",
     "metered",
 ]
 
 _HOME = {
     "Call": "stripe_meter.domain.usage",
+    "CreditPack": "stripe_meter.domain.plans",
+    "Credits": "stripe_meter.domain.plans",
+    "Free": "stripe_meter.domain.plans",
     "PayAsYouGo": "stripe_meter.domain.plans",
     "PaymentRequired": "stripe_meter.errors",
     "StripeMeter": "stripe_meter.meter",
     "StripeMeterError": "stripe_meter.errors",
+    "Subscription": "stripe_meter.domain.plans",
     "current_call": "stripe_meter.mcp.decorator",
     "metered": "stripe_meter.meter",
 }

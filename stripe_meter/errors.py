@@ -4,6 +4,7 @@ StripeMeterError
 ├── ConfigurationError         the author's mistake; the sentence says what to type instead
 │   ├── PriceError             a price that cannot be read, or that Stripe could not bill exactly
 │   └── KeyRefused             Stripe or the format says that this STRIPE_SECRET_KEY cannot be used
+│       └── PermissionMissing  it is good, but not for this
 ├── PaymentRequired            a call that is not served until somebody pays or is known
 ├── TooMany                    a client tried something too often; nobody else has to wait
 └── StripeFault                Stripe did not do what was asked
@@ -31,6 +32,10 @@ class PriceError(ConfigurationError, ValueError):
 
 class KeyRefused(ConfigurationError):
     """The Stripe key is absent, of the wrong kind, revoked, or lacks a permission. Never carries the key."""
+
+
+class PermissionMissing(KeyRefused):
+    """A restricted key that is good, but lacks the permission for one request."""
 
 
 class PaymentRequired(StripeMeterError):

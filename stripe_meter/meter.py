@@ -7,11 +7,13 @@ so importing a server always works.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, overload
 
-from stripe_meter.domain.plans import PayAsYouGo
+from stripe_meter.domain.plans import Plan
+from stripe_meter.domain.pricelist import Price, PriceList
 from stripe_meter.domain.usage import Call
 from stripe_meter.enforcement import current
 from stripe_meter.errors import ConfigurationError
@@ -28,6 +30,8 @@ __all__ = ["StripeMeter", "metered"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_NO_PRICES: Final[Mapping[str, Price]] = MappingProxyType({})
 
 
 async def _local_pages(engine: Engine) -> str:
@@ -52,31 +56,57 @@ class StripeMeter:
     """One seller's billing.
 
     Args:
-        plans: What is on offer, in the order of offer.
+        plans: What is on offer, in the order of offer; pay-as-you-go unless given. Plans of a configuration file come
+            after them; one that stands in both places is the code's.
+        prices: Price of a tool by its name or by a glob. The exact name goes before every glob, then the glob with the
+            most literal characters, then the one written first. On an attached server they put a price on tools
+            without `@metered` as well, by the name that the server lists.
+        default_price: Of tools with `@metered` that nothing else prices; it never touches tools without.
+        spend_cap: The most that one customer may spend in a UTC day or month, such as `"$50/month"`; a tuple gives
+            several currencies.
         settings: In place of the environment and configuration files.
+
+    Raises:
+        ConfigurationError: A price cannot be read, or two plans contradict each other.
 
     Example:
         >>> from stripe_meter import StripeMeter
         >>> billing = StripeMeter()
     """
 
-    def __init__(self, plans: Sequence[PayAsYouGo] = (PayAsYouGo(),), *, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        plans: Sequence[Plan] | None = None,
+        *,
+        prices: Mapping[str, Price] = _NO_PRICES,
+        default_price: Price | None = None,
+        spend_cap: str | tuple[str, ...] | None = None,
+        settings: Settings | None = None,
+    ) -> None:
         from stripe_meter.enforcement.engine import Engine
 
-        self.engine = Engine(plans, settings)
+        self.engine = Engine(plans, settings, spend_cap=spend_cap, prices=PriceList.of(prices, default_price))
         self.engine.local_pages = _local_pages
         current.configured()
 
+    @overload
+    def metered(self, price: Callable[P, R], /) -> Callable[P, R]: ...
+
+    @overload
     def metered(
         self,
-        price: str | tuple[str, ...],
+        price: Price | None = None,
         *,
         name: str | None = None,
         units: Callable[[Call], int] | None = None,
         max_units: int | None = None,
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """`@metered`, tied to this StripeMeter."""
-        return metered(price, name=name, units=units, max_units=max_units, billing=self)
+        feature: str | None = None,
+        charge_on: Literal["success", "always"] = "success",
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+    def metered(self, price: Any = None, **options: Any) -> Any:
+        """`@metered`, tied to this StripeMeter; it takes the same arguments."""
+        return metered(**options, billing=self)(price) if callable(price) else metered(price, **options, billing=self)
 
     def attach(self, server: Any, *, routes: str = "/billing") -> None:
         """Give `server` what a decorator alone cannot.
@@ -124,6 +154,23 @@ class StripeMeter:
         from stripe_meter.web.routes import app
 
         return app(self.engine)
+
+    async def refund(self, receipt: str | Mapping[str, Any]) -> str:
+        """Take one charge back, whoever asks for it again and again.
+
+        Usage of an open period is taken off the meter; of a billed one it is credited on the invoice line.
+
+        Args:
+            receipt: The `id` of a receipt, or the whole receipt that the client got in `_meta["stripe-meter/receipt"]`.
+
+        Returns:
+            `evt` for usage taken off, else the id of what Stripe made, such as a credit note `cn_…`.
+
+        Raises:
+            ConfigurationError: It is no receipt of this seller, or nothing is left to undo.
+            StripeMeterError: Stripe could not be asked; try again.
+        """
+        return await self.engine.refund(receipt if isinstance(receipt, str) else str(receipt.get("id")))
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until Stripe has all usage, at most `timeout` seconds; whether it has."""

@@ -10,17 +10,21 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, PlainValidator, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     PyprojectTomlConfigSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
+from stripe_meter.domain.plans import Plan
+from stripe_meter.domain.pricelist import Price, PriceList
+from stripe_meter.domain.tables import Origin, check_keys, read_default_price, read_plans, read_prices
 from stripe_meter.errors import ConfigurationError, KeyRefused
 
 #: The key the emulator is given instead of the author's.
@@ -32,6 +36,35 @@ _NO_KEY: Final = (
     "no Stripe key: set STRIPE_SECRET_KEY=sk_test_… (Dashboard → Developers → API keys); "
     "without an account run `stripe-meter dev server.py`, or see it work with `stripe-meter demo`"
 )
+
+
+#: What stands in a file, and where, until it is read.
+_Found = tuple[Origin, object]
+
+
+def _is_found(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], Origin)
+
+
+def _plans(value: Any) -> tuple[Plan, ...]:
+    if _is_found(value):
+        return read_plans(value[1], value[0])
+    assert not isinstance(value, str)  # from the environment, which has no tables
+    return tuple(value)
+
+
+def _prices(value: Any) -> dict[str, Price]:
+    if _is_found(value):
+        return read_prices(value[1], value[0])
+    assert not isinstance(value, str)
+    PriceList.of(value)
+    return dict(value)
+
+
+def _default_price(value: Any) -> Price | None:
+    if value is None:
+        return None
+    return read_default_price(*reversed(value if _is_found(value) else (Origin("settings"), value)))
 
 
 class Settings(BaseSettings):
@@ -73,6 +106,13 @@ class Settings(BaseSettings):
     #: Minor units (cents, yen) of one customer's unsent usage before their calls are refused.
     max_unsent_amount: int = Field(5000, ge=1)
 
+    #: What is on offer, beside what the code says; only in a file, as `[[plans]]`.
+    plans: Annotated[tuple[Plan, ...], NoDecode, PlainValidator(_plans)] = ()
+    #: Prices of tools by name or glob, beside what the code says; only in a file, as `[prices]`.
+    prices: Annotated[dict[str, Price], NoDecode, PlainValidator(_prices)] = Field(default_factory=dict)
+    #: Price of decorated tools that nothing else prices.
+    default_price: Annotated[Price | None, NoDecode, PlainValidator(_default_price)] = None
+
     @field_validator("emulator", "public_url")
     @classmethod
     def _no_trailing_slash(cls, value: str | None) -> str | None:
@@ -84,9 +124,14 @@ class Settings(BaseSettings):
         except ValidationError as error:
             raise ConfigurationError(_sentence(error)) from None
         except tomllib.TOMLDecodeError as error:
-            raise ConfigurationError(
-                f"stripe-meter.toml or pyproject.toml in {Path.cwd().name}/ is not valid TOML: {error}"
-            ) from None
+            raise ConfigurationError(f"{self._files()} is not valid TOML: {error}") from None
+
+    @classmethod
+    def _files(cls) -> str:
+        named = cls.model_config.get("toml_file")
+        if isinstance(named, Path):
+            return str(named)
+        return f"stripe-meter.toml or pyproject.toml in {Path.cwd().name}/"
 
     @classmethod
     def settings_customise_sources(
@@ -100,8 +145,8 @@ class Settings(BaseSettings):
         return (
             init_settings,
             env_settings,
-            TomlConfigSettingsSource(settings_cls),
-            PyprojectTomlConfigSettingsSource(settings_cls),
+            _Toml(settings_cls),
+            _Pyproject(settings_cls),
         )
 
     @property
@@ -135,6 +180,58 @@ class Settings(BaseSettings):
         return key
 
 
+_TABLES: Final = ("plans", "prices", "default_price")
+
+
+def _located(data: dict[str, Any], origin: Origin) -> dict[str, Any]:
+    """Refuse keys nobody reads; let tables be read by who knows where they stand."""
+    where = f"{origin.file}, [{origin.within}]" if origin.within else origin.file
+    check_keys(data, [*Settings.model_fields, "STRIPE_SECRET_KEY"], where, "the settings")
+    return {key: (origin, value) if key in _TABLES else value for key, value in data.items()}
+
+
+class _Toml(TomlConfigSettingsSource):
+    def __call__(self) -> dict[str, Any]:
+        return _located(super().__call__(), Origin(Path(str(self.toml_file_path)).name))
+
+
+class _Pyproject(PyprojectTomlConfigSettingsSource):
+    def __call__(self) -> dict[str, Any]:
+        return _located(super().__call__(), Origin("pyproject.toml", ".".join(self.toml_table_header)))
+
+
+def from_file(path: Path) -> Settings:
+    """Settings of the environment and of this file, whatever stands in the working directory.
+
+    Raises:
+        ConfigurationError: It cannot be read, or something in it cannot be used.
+    """
+    try:
+        path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}; name a TOML file with [prices]") from None
+    is_project = path.name == "pyproject.toml"
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=None if is_project else path)
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            # A name that does not exist keeps the working directory's own file out.
+            project = _Pyproject(settings_cls, path if is_project else path / "none")
+            return init_settings, env_settings, _Toml(settings_cls), project
+
+    make: type[Settings] = FromFile
+    return make()
+
+
 #: What a value has to look like, in words.
 _EXPECTED: Final = {
     "emulator": "an address such as http://127.0.0.1:4242",
@@ -145,6 +242,9 @@ _EXPECTED: Final = {
     "durability": "batched or sync",
     "max_unsent_seconds": "seconds, from 5 to 86400",
     "max_unsent_amount": "a whole number of minor units, at least 1",
+    "plans": "[[plans]] tables in stripe-meter.toml",
+    "prices": "a [prices] table in stripe-meter.toml",
+    "default_price": 'a price such as "$0.05"',
 }
 
 

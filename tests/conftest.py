@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from stripe_meter.domain.identity import Caller
+from stripe_meter.domain.plans import PayAsYouGo, Plan
 from stripe_meter.domain.rates import parse_price
 from stripe_meter.domain.refusals import Refusal
 from stripe_meter.domain.tools import Tool
@@ -62,9 +63,9 @@ def make_engine(stripe: EmulatorServer) -> Iterator[Callable[..., Engine]]:
     """Engines on the emulator, closed at the end."""
     engines: list[Engine] = []
 
-    def make(**settings: object) -> Engine:
+    def make(*plans: Plan, **settings: object) -> Engine:
         values: dict[str, object] = {"emulator": stripe.url, "public_url": PAGES, **settings}
-        engine = Engine(settings=Settings(**values))
+        engine = Engine(plans or (PayAsYouGo(),), Settings(**values))
         engines.append(engine)
         return engine
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mcp import Client
@@ -36,6 +38,65 @@ async def test_the_first_snippet_is_a_paid_server(
     assert "summarize costs $0.05" in getattr(result.content[0], "text", "")
     assert tool.meta is not None
     assert tool.meta["stripe-meter/price"]["text"] == "$0.05 a call"
+
+
+SELLING = (ROOT / "docs/selling.md").read_text()
+WAYS = re.findall(r"```python\n(.*?)```", SELLING, re.DOTALL)
+#: What a caller nobody knows is told by each snippet: the tool, its arguments, and the answer.
+TOLD = [
+    ("summarize", {"url": "u"}, "summarize costs $0.05 a call or €0.05 a call."),
+    ("research", {"question": "q"}, "research costs 2 calls a call."),
+    ("query", {"sql": "select 1"}, "query costs 10 credits per 1000 rows."),
+    ("summarize", {"url": "u"}, "summarize costs $0.05 a call."),
+    ("search-images", {"text": "t"}, "search-images costs $0.03 a call."),
+]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("number", range(len(WAYS)))
+async def test_each_way_to_sell_is_a_paid_server(
+    stripe: EmulatorServer, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As it stands on the page: checked, refused with the price, and a link that sells it."""
+    monkeypatch.setenv("STRIPE_METER_EMULATOR", stripe.url)
+    monkeypatch.setenv("STRIPE_METER_PUBLIC_URL", "http://127.0.0.1:9")
+    assert len(WAYS) == len(TOLD)
+    namespace: dict[str, Any] = {"__name__": f"selling_{number}"}
+    exec(compile(WAYS[number], "selling.md", "exec", dont_inherit=True), namespace)
+    tool, arguments, told = TOLD[number]
+    async with Client(namespace["mcp"]) as client:
+        result: Any = await client.call_tool(tool, arguments)
+    assert result.is_error
+    assert told in result.content[0].text
+    assert result.meta["stripe-meter/payment-required"]["checkout_url"].startswith(stripe.url)
+
+
+def test_the_file_on_the_page_about_selling_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Both plans and all prices, and they fit each other."""
+    from stripe_meter.cli.target import sellers
+
+    monkeypatch.setenv("STRIPE_METER_EMULATOR", "http://127.0.0.1:9")
+    (table,) = re.findall(r"```toml\n(.*?)```", SELLING, re.DOTALL)
+    (tmp_path / "shop.toml").write_text(table)
+    (engine,) = sellers(str(tmp_path / "shop.toml"))
+    assert [plan.name for plan in engine.offering.plans] == ["pay-as-you-go", "pro", "credits"]
+    assert [str(rate) for rate in engine.prices.rates("search-web") or ()] == [
+        "$0.01 a call",
+        "€0.01 a call",
+        "1 credit a call",
+    ]
+    engine.close()
+
+
+def test_every_key_of_a_receipt_is_explained() -> None:
+    """And no other one."""
+    from stripe_meter.domain.usage import Receipt
+
+    table = SELLING.partition("## What a receipt says")[2].partition("##")[0]
+    told = {name for row in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    cost = {"quantity": 1, "unit_amount": Decimal(5), "currency": "usd", "customer": "cus_1", "billed": 1}
+    said = {key for ledger in ("usage", "plan", "credits") for key in Receipt("t", ledger=ledger, **cost).meta()}  # type: ignore[arg-type]  # spread
+    assert told == said | {"id", "status"}  # which the server adds
 
 
 def test_the_other_snippets_run() -> None:
@@ -91,7 +152,8 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_the_example_environment_names_every_setting() -> None:
     """And nothing that does not exist."""
     named = set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    settings = {f"STRIPE_METER_{name.upper()}" for name in Settings.model_fields} - {"STRIPE_METER_STRIPE_SECRET_KEY"}
+    not_these = {"stripe_secret_key", "plans", "prices"}  # tables do not fit into a variable
+    settings = {f"STRIPE_METER_{name.upper()}" for name in set(Settings.model_fields) - not_these}
     assert named == settings | {"STRIPE_SECRET_KEY", "STRIPE_METER_API_KEY"}
 
 

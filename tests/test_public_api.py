@@ -15,10 +15,14 @@ def test_the_public_names_are_exactly_these() -> None:
     """A name once public stays."""
     assert stripe_meter.__all__ == [
         "Call",
+        "CreditPack",
+        "Credits",
+        "Free",
         "PayAsYouGo",
         "PaymentRequired",
         "StripeMeter",
         "StripeMeterError",
+        "Subscription",
         "current_call",
         "metered",
     ]

@@ -18,7 +18,11 @@ _COMMANDS = {
     "dev": "Run your own server against a stand-in for Stripe. Needs no account either.",
     "emulator": "Run only the stand-in for Stripe, for servers and tests of yours.",
     "keys": "Create, list and revoke your callers' API keys.",
-    "apply": "Create in Stripe what your server sells.",
+    "credits": "Give credits to your callers and see what they have.",
+    "plan": "Show how your code and your Stripe account differ.",
+    "apply": "Make Stripe hold what your code sells.",
+    "doctor": "Find what would cost you money or trust later.",
+    "simulate": "Show what a month of usage would cost your customers under each plan.",
 }
 
 

@@ -1,6 +1,7 @@
-"""From what an author types, `server.py` or `module:attribute`, to the MCP servers in it.
+"""From what an author types – `server.py`, `module:attribute` or a TOML file – to what is sold there.
 
-Owns importing an author's code without serving it. Whatever goes wrong there is the author's own error and comes out
+Owns importing an author's code without serving it; a TOML file speaks for a server that nobody can edit: the tools it
+names below `[prices]` are the tools on sale. Whatever goes wrong there is the author's own error and comes out
 as one sentence; a script that would start to serve while it is imported is refused before it can.
 """
 
@@ -10,13 +11,65 @@ import ast
 import importlib
 import importlib.util
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stripe_meter.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from stripe_meter.enforcement.engine import Engine
+
 _MODULE: Final = "stripe_meter_target"
+
+
+def sellers(target: str) -> list[Engine]:
+    """Who bills for the tools of `target`, each with its tools on sale.
+
+    Raises:
+        ConfigurationError: The target cannot be imported, or nothing in it has a price.
+    """
+    if target.endswith(".toml"):
+        return [_seller_in(Path(target))]
+    import anyio
+
+    from stripe_meter.enforcement import current
+    from stripe_meter.mcp.attach import adapter_for
+    from stripe_meter.mcp.attachment import attachments
+
+    found: dict[Engine, None] = {}
+    for server in servers_in(target):
+        attachment = attachments.get(server)
+        look = partial(adapter_for(server).listed, server) if attachment is None else attachment.on_sale
+        declarations = anyio.run(look)
+        for declaration in filter(None, declarations.values()):
+            if declaration.billing is not None:
+                engine = declaration.billing.engine
+            else:
+                engine = attachment.engine if attachment is not None else current.find(None)
+            engine.register(declaration.tool)
+            found[engine] = None
+    if not found:
+        raise ConfigurationError(
+            'no tool of this server has a price; write @metered(price="$0.05") below its @mcp.tool()'
+        )
+    return list(found)
+
+
+def _seller_in(path: Path) -> Engine:
+    from stripe_meter.enforcement.engine import Engine
+    from stripe_meter.mcp.declared import outside
+    from stripe_meter.settings import from_file
+
+    engine = Engine(settings=from_file(path))
+    for name, rates in engine.prices.tools.items():
+        engine.register(outside(name, rates).tool)
+    if not engine.tools:
+        raise ConfigurationError(
+            f'{path} puts no tool on sale; write its name and price below [prices], such as summarize = "$0.05"'
+        )
+    return engine
 
 
 def servers_in(target: str) -> list[Any]:

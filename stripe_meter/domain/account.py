@@ -39,7 +39,10 @@ class Subscription:
         status: Stripe's word: `active`, `trialing`, `past_due`, `incomplete`, `unpaid`, `paused`.
         items: At most twenty, so a search is cheaper than a table in each of a hundred thousand snapshots.
         has_payment_method: Whether a default payment method is on file (subscription's, else customer's).
-        latest_invoice: `in_…` while the status is another than `active`, else None.
+        latest_invoice: `in_…` while the status is another than `active`, or with a threshold; else None.
+        plan: Name of the plan it was bought as; None for one that does not say.
+        since: Unix seconds at which the running period began, where calls are counted against a limit, else 0.
+        threshold: Unbilled minor units at which Stripe bills in mid-period, or None.
     """
 
     id: str
@@ -47,6 +50,9 @@ class Subscription:
     items: tuple[Item, ...]
     has_payment_method: bool
     latest_invoice: str | None = None
+    plan: str | None = None
+    since: int = 0
+    threshold: int | None = None
 
     def item(self, meter: str) -> Item | None:
         """What bills the usage of `meter`, if anything does."""
@@ -57,6 +63,10 @@ class Subscription:
         """Active, with a card to charge. A trial bills no metered usage, so it does not count as solvent."""
         return self.status == "active" and self.has_payment_method
 
+    @property
+    def is_trial(self) -> bool:
+        return self.status == "trialing"
+
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -65,7 +75,10 @@ class Account:
     Attributes:
         customer: `cus_…`.
         subscription: Their live subscription of ours, the oldest when there are several, or None.
+        wallet: The customer that holds their prepaid credits, `cus_…`, or None.
+        cap: The customer's own spend cap in minor units of their currency, or None.
         keys: API keys that are good: public id and hash, as the customer's metadata has them.
+        second: Live subscriptions of ours that were made after `subscription`, within the last hours.
         deleted: True when Stripe says the customer was deleted.
         fresh_until: Until then the snapshot is served; a little before, a newer one is fetched beside the calls.
         stale_until: Until then it is served while Stripe is unavailable.
@@ -74,8 +87,11 @@ class Account:
 
     customer: str
     subscription: Subscription | None = None
+    wallet: str | None = None
+    cap: int | None = None
     keys: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     deleted: bool = False
+    second: tuple[str, ...] = ()
     fresh_until: float = 0.0
     stale_until: float = 0.0
     offers: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)

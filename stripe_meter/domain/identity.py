@@ -20,6 +20,10 @@ KEY_PREFIX: Final = "smk_"
 METADATA_KEY: Final = "stripe_meter_key_"
 #: Metadata key that ties a customer to one principal.
 METADATA_PRINCIPAL: Final = "stripe_meter_principal"
+#: Metadata key that names the customer who holds this one's prepaid credits.
+METADATA_WALLET: Final = "stripe_meter_wallet"
+#: Metadata key under which a customer's own spend cap stands, in whole minor units.
+METADATA_CAP: Final = "stripe_meter_spend_cap"
 #: Metadata allows 50 keys a customer; this many live API keys leave room for the author's own.
 MOST_KEYS: Final = 20
 

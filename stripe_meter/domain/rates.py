@@ -45,6 +45,7 @@ class Rate:
         per: How many units `amount` buys, at least 1.
         unit: What is counted, singular: `call`, `word`, `row`.
         started: True when a begun block of `per` units is paid in full, False when pro rata.
+        once: True when each call counts as one, whatever the tool counts for its other rates.
     """
 
     kind: Kind
@@ -53,6 +54,7 @@ class Rate:
     per: int = 1
     unit: str = "call"
     started: bool = False
+    once: bool = False
 
     @property
     def unit_amount(self) -> Decimal:
@@ -64,9 +66,19 @@ class Rate:
         """What one unit on the meter stands for: the counted thing and how many of it."""
         return self.unit, self.per if self.started else 1
 
-    def quantity(self, units: int) -> int:
-        """What the meter is told for `units` (at least 0) counted units of one call."""
-        return -(-units // self.per) if self.started else units
+    def quantity(self, units: int, scale: int = 1) -> int:
+        """What the ledger is told for `units` (at least 0) counted units of one call.
+
+        For money these are metered units, which the price in Stripe multiplies. Included calls and credits are taken
+        as such, in ledger units (`scale` of them are one), rounded up for each call.
+        """
+        if self.once:
+            units = 1
+        blocks = -(-units // self.per) if self.started else units
+        if self.kind == "money":
+            return blocks
+        numerator, denominator = self.amount.as_integer_ratio()
+        return -(-blocks * numerator * scale // (denominator * (1 if self.started else self.per)))
 
     def money(self, quantity: int) -> Money:
         """The price of `quantity` metered units; only for money rates."""

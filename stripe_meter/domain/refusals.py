@@ -12,7 +12,16 @@ from typing import Any, Literal
 
 from stripe_meter.errors import PaymentRequired
 
-Reason = Literal["payment_required", "identity_required", "rate_limited", "billing_unavailable"]
+Reason = Literal[
+    "payment_required",
+    "credits_exhausted",
+    "allowance_used",
+    "feature_locked",
+    "spend_cap",
+    "identity_required",
+    "rate_limited",
+    "billing_unavailable",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,31 @@ def payment_required(tool: str, price: str, url: str) -> Refusal:
     return Refusal("payment_required", f"{tool} costs {price}. Pay here, then call again: {url}", tool, price, url)
 
 
+def allowance_used(tool: str, price: str, what: str, url: str | None) -> Refusal:
+    """A limit that was reached; `what` says which one and when it starts anew."""
+    ways = f" Or pay here and go on: {url}" if url is not None else ""
+    return Refusal("allowance_used", f"{what}{ways}", tool, price, url)
+
+
+def credits_exhausted(tool: str, price: str, what: str, url: str | None) -> Refusal:
+    """Not enough credits; `what` says how many are missing, or where the rest is."""
+    ways = f" Buy more here, then call again: {url}" if url is not None else ""
+    return Refusal("credits_exhausted", f"{tool} costs {price}. {what}{ways}", tool, price, url)
+
+
+def spend_cap(tool: str, price: str, cap: str, until: str) -> Refusal:
+    """The customer's spending has reached the limit that they or the seller set."""
+    text = f"{tool} costs {price}, and your spending limit of {cap} is reached. It starts anew on {until}."
+    return Refusal("spend_cap", text, tool, price)
+
+
+def feature_locked(tool: str, price: str, feature: str, plans: str, url: str | None) -> Refusal:
+    """A tool that only some plans unlock."""
+    ways = f" Get it here, then call again: {url}" if url is not None else ""
+    text = f"{tool} needs {feature!r}, which {plans} unlocks.{ways}"
+    return Refusal("feature_locked", text, tool, price, url)
+
+
 def invoice_open(tool: str, price: str, url: str) -> Refusal:
     """A subscriber whose last invoice failed."""
     text = f"{tool} costs {price}, and your last invoice is not paid. Pay it here, then call again: {url}"
@@ -73,6 +107,12 @@ def identity_required(tool: str, price: str, url: str) -> Refusal:
 def identity_required_locally(tool: str, price: str, url: str) -> Refusal:
     """The same for a server that serves one caller, who is recognised by paying."""
     return Refusal("identity_required", f"{tool} costs {price}. Pay here, then call again: {url}", tool, price, url)
+
+
+def identity_unknown(tool: str, price: str) -> Refusal:
+    """A stranger where nothing is for sale, so that paying would not make them known."""
+    text = f"{tool} is counted for each caller. Ask the seller for an API key, then call again with it."
+    return Refusal("identity_required", text, tool, price)
 
 
 def rate_limited(tool: str, price: str, why: str, retry_after: float) -> Refusal:
@@ -95,6 +135,26 @@ def billing_unavailable(tool: str, price: str, retry_after: float) -> Refusal:
     retry_after = math.ceil(retry_after)
     text = f"{tool} costs {price}, but billing cannot be reached right now. Call again in {retry_after:g} seconds."
     return Refusal("billing_unavailable", text, tool, price, retry_after=retry_after)
+
+
+def too_much_unpaid(tool: str, price: str, most: str, retry_after: float) -> Refusal:
+    """As much was used since the last invoice as the seller lets anybody owe."""
+    text = (
+        f"{tool} costs {price}, and you have used {most} that is not billed yet, which is as much as the seller lets "
+        f"you owe. Call again in {retry_after:g} seconds; once an invoice for it is paid, you can go on."
+    )
+    return Refusal("spend_cap", text, tool, price, retry_after=retry_after)
+
+
+def change_needed(tool: str, price: str, reason: Reason, why: str, later: str, url: str) -> Refusal:
+    """A subscriber whom another plan would serve; `why` is a sentence, `later` when the other plan begins."""
+    text = f"{why} Change your plan here, with effect from {later}: {url}"
+    return Refusal(reason, text, tool, price, url)
+
+
+def plan_gone(tool: str, price: str, why: str) -> Refusal:
+    """A subscriber of a plan that is not sold any more, where no other one would help."""
+    return Refusal("payment_required", f"{why} Ask the seller for another plan, then call again.", tool, price)
 
 
 def subscription_unusable(tool: str, price: str, why: str) -> Refusal:

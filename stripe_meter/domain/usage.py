@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from stripe_meter.domain.money import Money
 
@@ -97,15 +97,23 @@ class Call:
         self.cancelled = True
 
 
+#: Which of the caller's pockets paid: metered money, a plan's calls, credits, or the free allowance.
+Ledger = Literal["usage", "plan", "credits", "allowance"]
+
+
 class Receipt(NamedTuple):
     """What one answered call will be billed. A tuple, because making one is on the warm path of every paid call.
 
     Attributes:
         tool: Billing identity of the tool.
-        quantity: Units reported on the meter.
+        quantity: Units reported on the meter; for credits ledger units, `scale` of which are one credit.
         unit_amount: Price of one of them in minor units of `currency`; None for a free call.
-        currency: Lower-case ISO code, or None for a free call.
+        currency: Lower-case ISO code, or None where no money is at stake.
         customer: Stripe customer who pays, or None.
+        ledger: Which pocket paid.
+        billed: Units of `quantity` that cost money, beyond what a plan includes.
+        scale: Ledger units of one credit.
+        event_name: Of the meter it was counted on; None for a free call.
     """
 
     tool: str
@@ -113,28 +121,32 @@ class Receipt(NamedTuple):
     unit_amount: Decimal | None = None
     currency: str | None = None
     customer: str | None = None
+    ledger: Ledger = "usage"
+    billed: int = 0
+    scale: int = 1
+    event_name: str | None = None
 
     @property
     def amount(self) -> Money | None:
-        """The price before discounts and rounding of the invoice line; None for a free call."""
+        """The price before discounts and rounding of the invoice line; None where no money is at stake."""
         if self.unit_amount is None or self.currency is None:
             return None
-        return Money(self.unit_amount, self.currency) * self.quantity
+        return Money(self.unit_amount, self.currency) * self.billed
 
     def meta(self) -> dict[str, Any]:
         """The JSON form that travels in a result's `_meta`."""
-        if self.unit_amount is None or self.currency is None:
+        if self.unit_amount is None:
             return {"tool": self.tool, "charged": False}
-        amount, text = _texts(self.unit_amount, self.currency, self.quantity)
-        return {
-            "tool": self.tool,
-            "charged": self.quantity > 0,
-            "quantity": self.quantity,
-            "amount": amount,
-            "currency": self.currency,
-            "text": text,
-            "customer": self.customer,
-        }
+        meta: dict[str, Any] = {"tool": self.tool, "charged": self.quantity > 0, "quantity": self.quantity}
+        if self.ledger == "credits":
+            meta["credits"] = f"{Decimal(self.quantity) / self.scale:f}"
+        elif self.currency is not None:
+            meta["amount"], meta["text"] = _texts(self.unit_amount, self.currency, self.billed)
+            meta["currency"] = self.currency
+        if self.ledger != "usage":
+            meta["paid_from"] = self.ledger
+        meta["customer"] = self.customer
+        return meta
 
 
 @lru_cache(maxsize=1024)

@@ -39,6 +39,7 @@ class AccountCache:
         self.monotonic = monotonic
         self._accounts: dict[str, Account] = {}
         self._reading: dict[str, asyncio.Task[Account]] = {}
+        self._renewed: dict[str, float] = {}
 
     def get(self, customer: str) -> Account | None:
         """The snapshot as it is, however old."""
@@ -75,6 +76,23 @@ class AccountCache:
         except (StripeUnavailable, TimeoutError):
             # Whoever comes next must not wait for the same time-out.
             return self._keep(replace(known, fresh_until=now + AHEAD + AGAIN, offers={}))
+
+    async def renew(self, known: Account, now: float) -> Account:
+        """A newer snapshot than `known`, which is behind the times; `known` itself while none can be had.
+
+        Args:
+            now: Unix seconds of Stripe's clock. A customer is read once a minute, for Stripe may be late itself.
+        """
+        if now < self._renewed.get(known.customer, 0.0) + AGAIN:
+            return known
+        while len(self._renewed) >= MOST:
+            self._renewed.pop(next(iter(self._renewed)))
+        self._renewed[known.customer] = now
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self.refresh(known.customer)
+        except (StripeUnavailable, TimeoutError):
+            return known
 
     async def refresh(self, customer: str) -> Account:
         """Read now; callers that come meanwhile share the answer."""

@@ -14,36 +14,41 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain import refusals
-from stripe_meter.domain.account import Account, Subscription
+from stripe_meter.domain.account import Account
 from stripe_meter.domain.identity import Caller
-from stripe_meter.domain.plans import PayAsYouGo
+from stripe_meter.domain.offering import Offering, on_offer
+from stripe_meter.domain.plans import Plan
+from stripe_meter.domain.pricelist import PriceList
 from stripe_meter.domain.rates import Rate
+from stripe_meter.domain.receipts import seal, signing_key, unseal
 from stripe_meter.domain.refusals import Refusal
 from stripe_meter.domain.tools import Tool
 from stripe_meter.enforcement.accounts import AHEAD, AccountCache
 from stripe_meter.enforcement.callers import Callers
+from stripe_meter.enforcement.decision import RETRY_SOON, Decision
 from stripe_meter.enforcement.flusher import endings
 from stripe_meter.enforcement.flusher.exposure import Exposure
 from stripe_meter.enforcement.flusher.tallies import FlusherStats
 from stripe_meter.enforcement.flusher.thread import STDIO_DEADLINE, StripeThread
-from stripe_meter.enforcement.gate import Admission, Offer, offer, served_item
+from stripe_meter.enforcement.gate import Admission, Offer
+from stripe_meter.enforcement.handover import Handover
 from stripe_meter.enforcement.purchases import Completion, Purchases
 from stripe_meter.enforcement.shelf import Shelf
 from stripe_meter.errors import ConfigurationError, StripeMeterError, StripeUnavailable, TooMany
 
 if TYPE_CHECKING:
-    from stripe_meter.gateway.catalogue import Listing
+    from stripe_meter.domain.blueprint import Blueprint
+    from stripe_meter.domain.usage import Receipt
+    from stripe_meter.enforcement.changes import Proposal
+    from stripe_meter.gateway.checkout import Order
     from stripe_meter.gateway.gateway import Gateway
     from stripe_meter.settings import Settings
 
 log = logging.getLogger("stripe_meter")
 
 LOCAL_KEY: Final = "STRIPE_METER_API_KEY"
-#: Seconds a caller is told to wait when Stripe cannot be reached, and when the seller has to mend something.
-_RETRY_SOON: Final = 5.0
+#: Seconds a caller is told to wait when the seller has to mend something.
 _RETRY_LATER: Final = 60.0
-#: Stripe's bound on the items of one subscription.
-_MOST_ITEMS: Final = 20
 
 LocalPages = Callable[["Engine"], Awaitable[str]]
 
@@ -51,22 +56,33 @@ LocalPages = Callable[["Engine"], Awaitable[str]]
 class Engine:
     """Decides and records for one seller."""
 
-    def __init__(self, plans: Sequence[PayAsYouGo] = (PayAsYouGo(),), settings: Settings | None = None) -> None:
-        self.plans = tuple(plans)
+    def __init__(
+        self,
+        plans: Sequence[Plan] | None = None,
+        settings: Settings | None = None,
+        *,
+        spend_cap: str | tuple[str, ...] | None = None,
+        prices: PriceList = PriceList(),  # noqa: B008  # frozen
+    ) -> None:
         self._given = settings
+        self._prices = prices
+        if plans is not None:
+            # What contradicts itself in the code is said at once; what a file adds is read when it is needed.
+            plans = Offering(plans, spend_cap).plans
         #: Path under which our pages are mounted.
         self.routes = "/billing"
         #: Serves our pages on loopback for a process that speaks stdio; the composition root sets it.
         self.local_pages: LocalPages | None = None
-        #: Create catalogue objects in live mode too; only `stripe-meter apply` says so.
-        self.provision = False
         self._free_for_all = False
         self._is_local = False
         self.thread = StripeThread(self._open)
         self._accounts = AccountCache(self._read)
         self._callers = Callers(self._accounts)
-        self._shelf = Shelf(self.plans)
-        self._purchases = Purchases(self._shelf, lambda: self._accounts.monotonic())
+        self._shelf = Shelf(lambda: on_offer(plans, self.settings.plans, spend_cap))
+        self._purchases = Purchases(lambda: self._accounts.monotonic())
+        self._decision = Decision(
+            self._shelf, self._accounts, self._callers, self._purchases, self.thread, lambda caller: self._pages(caller)
+        )
         self._gateway: Gateway | None = None
         self._refreshing: set[str] = set()
         endings.watch(self.thread)
@@ -79,6 +95,32 @@ class Engine:
 
             self._given = Settings()
         return self._given
+
+    @property
+    def offering(self) -> Offering:
+        """The plans of the code and of the configuration file. Raises `ConfigurationError`."""
+        return self._shelf.offering
+
+    def order(self, plan: Plan) -> Order:
+        """What a Checkout of `plan` sells, once the catalogue was looked up."""
+        return self._shelf.order_of(plan)
+
+    @cached_property
+    def prices(self) -> PriceList:
+        """Prices by name, of the code and of the configuration file. Raises `ConfigurationError`."""
+        return self._prices.over(PriceList.of(self.settings.prices, self.settings.default_price))
+
+    def priced(self, tool: Tool) -> Tool:
+        """`tool`, at the price of the list where it names none itself. Raises `ConfigurationError` if nothing does."""
+        if tool.rates:
+            return tool
+        rates = self.prices.rates(tool.name)
+        if rates is None:
+            raise ConfigurationError(
+                f'tool {tool.name!r} has no price; write @metered("$0.05") above it, or '
+                f'StripeMeter(prices={{"{tool.name}": "$0.05"}}), or default_price = "$0.05" in stripe-meter.toml'
+            )
+        return tool.priced(rates)
 
     @cached_property
     def enabled(self) -> bool:
@@ -112,9 +154,15 @@ class Engine:
         listing = self._shelf.get(tool)
         return tool.rates if listing is None else listing.rates
 
-    def register(self, tool: Tool) -> None:
-        """Make `tool` part of what is sold. Raises `ConfigurationError` when no plan can charge for it."""
-        self._shelf.add(tool)
+    def register(self, tool: Tool) -> Tool:
+        """Make `tool` part of what is sold, and return it with its price.
+
+        Raises:
+            ConfigurationError: Nothing gives it a price, or no plan can charge for it.
+        """
+        sold = self.priced(tool)
+        self._shelf.add(sold)
+        return sold
 
     def admit_warm(self, tool: Tool, caller: Caller) -> Admission | None:
         """Admit a known, solvent caller without asking anybody; None when `admit` has to look closer."""
@@ -134,8 +182,10 @@ class Engine:
         thread = self.thread
         if thread.exposure.is_tight and thread.exposure.blocks(account.customer):
             return None
-        # A snapshot may be older than the end of its period; what is called after that belongs to the next one.
-        return Admission(tool, offered, thread, offered.period_end if now < offered.period_ends else 0)
+        if offered.is_limited and (now >= offered.until or not offered.take()):
+            return None
+        # After the end of its period the snapshot is old, and the plan may be another one.
+        return Admission(tool, offered, thread, offered.period_end) if now < offered.period_ends else None
 
     def keep_time_by(self, monotonic: Callable[[], float], wall: Callable[[], float]) -> None:
         """Count time by other clocks than the machine's; waiting and deadlines still take real time.
@@ -149,19 +199,30 @@ class Engine:
 
     async def admit(self, tool: Tool, caller: Caller) -> Admission | Refusal:
         """Admit or refuse, asking Stripe where needed; answers within the timeout of the settings."""
+        handover = Handover()
         try:
             self._look_at(caller)
             endings.watch_again()
-            return await self.thread.call(lambda gateway: self._decide(gateway, tool, caller), self.settings.timeout)
+            return await self.thread.call(
+                lambda gateway: handover.make(self._decide(gateway, tool, caller)), self.settings.timeout
+            )
         except StripeMeterError as error:
+            handover.give_up()
             return self._doubt(tool, error)
+        except BaseException:
+            handover.give_up()
+            raise
 
     def admit_blocking(self, tool: Tool, caller: Caller) -> Admission | Refusal:
         """`admit` for a thread without a loop."""
+        handover = Handover()
         try:
             self._look_at(caller)
-            return self.thread.call_blocking(lambda gateway: self._decide(gateway, tool, caller), self.settings.timeout)
+            return self.thread.call_blocking(
+                lambda gateway: handover.make(self._decide(gateway, tool, caller)), self.settings.timeout
+            )
         except StripeMeterError as error:
+            handover.give_up()
             return self._doubt(tool, error)
 
     async def prepare(self, tools: Iterable[Tool]) -> None:
@@ -178,16 +239,15 @@ class Engine:
             log.warning("STRIPE_METER_ENABLED is false: every tool is served free and nothing is billed")
             return
         self.settings.key()
-        priced = [tool for tool in self._shelf.tools if not tool.is_free]
-        if len(priced) > _MOST_ITEMS:
-            raise ConfigurationError(
-                f"{len(priced)} priced tools, but a Stripe subscription holds {_MOST_ITEMS} items; "
-                "let tools share a billing identity with name="
-            )
+        self.blueprint()
         try:
             await self.thread.call(self._stock, 6 * self.settings.timeout)
         except StripeUnavailable as error:
             log.warning("%s; the catalogue is checked again at the first paid call", error)
+
+    def blueprint(self) -> Blueprint:
+        """What has to exist in Stripe for everything registered. Raises `ConfigurationError`."""
+        return self._shelf.blueprint(self.settings.namespace)
 
     async def complete(self, session: str, claim: str | None) -> Completion:
         """A payer came back from Checkout: notice the purchase, and make their key if they came without identity.
@@ -199,10 +259,52 @@ class Engine:
         async def work(gateway: Gateway) -> Completion:
             done = await self._purchases.complete(gateway, session, claim)
             if done.customer is not None:
-                await self._accounts.refresh(done.customer)
+                account = await self._decision.once(gateway, await self._accounts.refresh(done.customer))
+                if account.wallet is not None:
+                    self._decision.prepaid.granted(account.wallet)
             return done
 
         return await self.thread.call(work, self.settings.timeout)
+
+    async def change_plan(self, token: str, plan: str | None = None) -> Proposal | None:
+        """What a signed link offers its subscriber; `plan` is ordered. None for a bad link. May raise."""
+
+        async def work(gateway: Gateway) -> Proposal | None:
+            await self._stock(gateway)
+            return await self._decision.changes.propose(gateway, token, plan)
+
+        return await self.thread.call(work, self.settings.timeout)
+
+    def seal(self, receipt: Receipt) -> str:
+        """The signed id of a receipt for a charged call, by which it can be refunded."""
+        return seal(receipt, int(self.thread.clock.now()), self.thread.tallies.next_receipt(), self._signing_key)
+
+    async def refund(self, receipt: str) -> str:
+        """Take one charge back; doing it again changes nothing.
+
+        Args:
+            receipt: The `id` of a receipt.
+
+        Returns:
+            What Stripe was told: `evt` for a negative meter event, or the id of a credit note or balance transaction.
+
+        Raises:
+            ConfigurationError: It is no receipt of this seller, or there is nothing left to undo.
+            StripeMeterError: Stripe could not be asked; try again.
+        """
+        voucher = unseal(receipt, self._signing_key)
+
+        async def work(gateway: Gateway) -> str:
+            await self._stock(gateway)
+            if voucher.ledger == "credits":
+                await self._decision.prepaid.take_back(gateway, voucher)
+            return await gateway.corrections.take_back(voucher, self._shelf.prices_on(voucher.event_name))
+
+        return await self.thread.call(work, 6 * self.settings.timeout)
+
+    @cached_property
+    def _signing_key(self) -> bytes:
+        return signing_key(self.settings.key())
 
     def stats(self) -> FlusherStats:
         """Calls by fate: `accepted == delivered + pending + rejected`."""
@@ -234,79 +336,17 @@ class Engine:
         return await self._gateway.accounts.read(customer)
 
     async def _stock(self, gateway: Gateway) -> None:
-        await self._shelf.stock(gateway, create=self.provision or self.settings.mode != "live")
+        await self._shelf.stock(gateway, create=self.settings.mode != "live")
 
     async def _decide(self, gateway: Gateway, tool: Tool, caller: Caller) -> Admission | Refusal:
         if not self.settings.enabled:
             self._free_for_all = True
         if self._free_for_all or tool.is_free:
             return Admission(tool)
-        listing = self._shelf.get(tool)
-        if listing is None:
+        if not self._shelf.is_stocked(tool):
             self.register(tool)
             await self._stock(gateway)
-            listing = self._shelf.need(tool)
-        account = await self._account(gateway, caller)
-        if account is None:
-            return await self._unknown(gateway, tool, caller)
-        subscription = account.subscription
-        if subscription is None:
-            url = await self._purchases.link(gateway, account.customer, await self._pages(caller))
-            return refusals.payment_required(tool.name, self._shelf.quote(tool), url)
-        if not subscription.is_solvent:
-            return await self._insolvent(gateway, tool, subscription)
-        if subscription.item(listing.meter) is None:
-            await gateway.accounts.add_item(subscription.id, listing.price)
-            account = self._callers.remember(caller, await self._accounts.refresh(account.customer))
-        return self._admission(account, tool, listing)
-
-    def _admission(self, account: Account, tool: Tool, listing: Listing) -> Admission | Refusal:
-        item = served_item(account, listing)
-        if item is None or self.thread.exposure.blocks(account.customer):
-            # Either more usage is waiting than may be lost, or the item is not on the subscription yet, and usage
-            # without an item is never billed.
-            return refusals.billing_unavailable(tool.name, self._shelf.quote(tool), _RETRY_SOON)
-        left = item.period_end - self.thread.clock.now()
-        offered = offer(account.customer, tool, listing, item, left, self._accounts.monotonic())
-        account.offers[tool.name] = offered
-        return Admission(tool, offered, self.thread, item.period_end if left > 0 else 0)
-
-    async def _account(self, gateway: Gateway, caller: Caller) -> Account | None:
-        account = await self._callers.cold(caller, gateway)
-        if account is None:
-            customer = None if caller.is_known else await self._purchases.adopted(gateway, caller)
-            return None if customer is None else self._adopt(caller, await self._accounts.load(customer))
-        unpaid = account.subscription is None or not account.subscription.is_solvent
-        if unpaid and self._purchases.is_due(account.customer):
-            account = self._callers.remember(caller, await self._accounts.refresh(account.customer))
-        if account.subscription is not None:
-            self._purchases.paid(account.customer)
-        return account
-
-    def _adopt(self, caller: Caller, account: Account) -> Account:
-        log.warning(
-            "this server now bills %s, who has just paid, until it ends; "
-            "for good: stripe-meter keys create %s, and set the key as STRIPE_METER_API_KEY",
-            account.customer,
-            account.customer,
-        )
-        return self._callers.remember(caller, account)
-
-    async def _insolvent(self, gateway: Gateway, tool: Tool, subscription: Subscription) -> Refusal:
-        if subscription.status != "active" and subscription.latest_invoice is not None:
-            url = await gateway.accounts.invoice_url(subscription.latest_invoice)
-            if url is not None:
-                return refusals.invoice_open(tool.name, self._shelf.quote(tool), url)
-        why = f"is {subscription.status}" if subscription.status != "active" else "has no payment method"
-        return refusals.subscription_unusable(tool.name, self._shelf.quote(tool), why)
-
-    async def _unknown(self, gateway: Gateway, tool: Tool, caller: Caller) -> Refusal:
-        url = await self._purchases.link_for_stranger(gateway, caller, await self._pages(caller))
-        if caller.api_key is not None:
-            refuse = refusals.key_refused
-        else:
-            refuse = refusals.identity_required_locally if caller.is_local else refusals.identity_required
-        return refuse(tool.name, self._shelf.quote(tool), url)
+        return await self._decision.decide(gateway, tool, caller)
 
     async def _pages(self, caller: Caller) -> str:
         """Where the caller's browser finds our pages; never taken from what the caller says."""
@@ -354,6 +394,6 @@ class Engine:
         if isinstance(error, StripeUnavailable):
             log.warning("%s was refused: %s", tool.name, error)
             pause = self._gateway.connection.limiter.paused_for if self._gateway is not None else 0.0
-            return refusals.billing_unavailable(tool.name, price, max(error.retry_after or _RETRY_SOON, pause))
+            return refusals.billing_unavailable(tool.name, price, max(error.retry_after or RETRY_SOON, pause))
         log.error("%s was refused: %s", tool.name, error)
         return refusals.billing_unavailable(tool.name, price, _RETRY_LATER)

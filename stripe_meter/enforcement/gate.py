@@ -1,4 +1,4 @@
-"""The gate: may this account be served this tool, and what happens when the tool is done.
+"""The gate: what one call of a tool costs one account, and what happens when the tool is done.
 
 Owns `admit → settle / release`. Pure and without await: a warm call passes through here and nowhere else, so what can
 be worked out once for an account and a tool is kept as an `Offer`.
@@ -8,21 +8,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
-from stripe_meter.domain.account import Account, Item
 from stripe_meter.domain.rates import Rate
-from stripe_meter.domain.usage import Receipt
+from stripe_meter.domain.usage import Ledger, Receipt
 
 if TYPE_CHECKING:
     from stripe_meter.domain.tools import Tool
-    from stripe_meter.gateway.catalogue import Listing
+    from stripe_meter.enforcement.counters import Counter, Purse
 
 
 class Flusher(Protocol):
     """Where settled usage goes."""
 
-    def add(self, customer: str, event_name: str, quantity: int, unit_amount: Decimal, period_end: int = 0) -> None: ...
+    def add(
+        self,
+        customer: str,
+        event_name: str,
+        quantity: int,
+        unit_amount: Decimal,
+        period_end: int = 0,
+        *,
+        calls: int = 1,
+    ) -> None: ...
 
     async def delivered(self, customer: str, event_name: str) -> bool: ...
 
@@ -36,18 +45,54 @@ class Offer:
         event_name: Of the meter.
         rate: How units become the quantity on the meter.
         unit_amount: Minor units for one of them: the customer's item's price, else the code's.
-        currency: Lower-case ISO code.
-        period_end: End of the item's billing period, Unix seconds.
+        currency: Lower-case ISO code; None where no money is at stake.
+        period_end: End of the item's billing period, Unix seconds; 0 when it has none.
         period_ends: The same moment on the process's monotonic clock.
+        until: Until then, on the monotonic clock, this offer holds.
+        ledger: Which of the caller's pockets pays.
+        purse: What limits it, or None.
+        most: The most one call takes from the purse.
+        scale: Ledger units of one credit.
+        cap: What bounds the customer's spending, in millionths of a minor unit, or None.
+        cap_most: The most one call takes from it.
+        cap_event: Name of the meter on which spending is kept.
     """
 
     customer: str
     event_name: str
     rate: Rate
-    unit_amount: Decimal
-    currency: str
-    period_end: int
-    period_ends: float
+    unit_amount: Decimal = Decimal(0)
+    currency: str | None = None
+    period_end: int = 0
+    period_ends: float = inf
+    until: float = inf
+    ledger: Ledger = "usage"
+    purse: Purse | None = None
+    most: int = 0
+    scale: int = 1
+    cap: Counter | None = None
+    cap_most: int = 0
+    cap_event: str = ""
+
+    @property
+    def is_limited(self) -> bool:
+        return self.purse is not None or self.cap is not None
+
+    def take(self) -> bool:
+        """Set aside what one more call may cost; False when a limit has not so much."""
+        if self.purse is not None and not self.purse.take(self.most):
+            return False
+        if self.cap is None or self.cap.take(self.cap_most):
+            return True
+        self.give_back(with_cap=False)
+        return False
+
+    def give_back(self, *, with_cap: bool = True) -> None:
+        """A call that was set aside for costs nothing."""
+        if self.purse is not None:
+            self.purse.give_back(self.most)
+        if self.cap is not None and with_cap:
+            self.cap.give_back(self.cap_most)
 
 
 class Admission:
@@ -55,7 +100,7 @@ class Admission:
 
     Args:
         tool: What is called.
-        offer: At which price; None for a call that is free.
+        offer: At which price; None for a call that is free. What it takes from a purse is taken already.
         flusher: Where its usage goes.
         period_end: End of the billing period the call belongs to, or 0 for the one that runs now.
 
@@ -87,13 +132,33 @@ class Admission:
         offer, flusher = self._offer, self._flusher
         if offer is None or flusher is None:
             return Receipt(self.tool.name)
-        quantity = offer.rate.quantity(units)
+        quantity = billed = offer.rate.quantity(units, offer.scale)
+        if offer.purse is not None:
+            billed = offer.purse.settle(offer.most, quantity, self.tool.name)
         if quantity:
-            flusher.add(offer.customer, offer.event_name, quantity, offer.unit_amount, self._period_end)
-        return Receipt(self.tool.name, quantity, offer.unit_amount, offer.currency, offer.customer)
+            unit_amount = offer.unit_amount if billed else _NOTHING
+            flusher.add(offer.customer, offer.event_name, quantity, unit_amount, self._period_end)
+        if offer.cap is not None:
+            spent = millionths(offer.unit_amount, billed)
+            offer.cap.settle(offer.cap_most, spent, self.tool.name)
+            if spent:
+                flusher.add(offer.customer, offer.cap_event, spent, _NOTHING, calls=0)
+        return Receipt(
+            self.tool.name,
+            quantity,
+            offer.unit_amount,
+            offer.currency,
+            offer.customer,
+            offer.ledger,
+            billed,
+            offer.scale,
+            offer.event_name,
+        )
 
     def release(self) -> Receipt:
         """The call was free after all: it failed, was cancelled, or the tool said so."""
+        if not self._ended and self._offer is not None and self._offer.is_limited:
+            self._offer.give_back()
         self._ended = True
         return Receipt(self.tool.name, customer=self.customer)
 
@@ -104,29 +169,10 @@ class Admission:
         return await self._flusher.delivered(self._offer.customer, self._offer.event_name)
 
 
-def served_item(account: Account, listing: Listing) -> Item | None:
-    """The subscription item that will bill this tool, if the account may be served it right now."""
-    subscription = account.subscription
-    if subscription is None or not subscription.is_solvent:
-        return None
-    return subscription.item(listing.meter)
+def millionths(unit_amount: Decimal, quantity: int) -> int:
+    """The price of `quantity` units in millionths of a minor unit, rounded up: a cap must not be slipped under."""
+    numerator, denominator = unit_amount.as_integer_ratio()
+    return -(-numerator * quantity * 1_000_000 // denominator)
 
 
-def offer(customer: str, tool: Tool, listing: Listing, item: Item, seconds_left: float, now: float) -> Offer:
-    """What `tool` costs this customer.
-
-    Args:
-        customer: `cus_…`.
-        tool: What is sold.
-        listing: Its meter.
-        item: The subscription item that bills it.
-        seconds_left: Until the item's billing period ends, by Stripe's clock.
-        now: The process's monotonic clock.
-    """
-    rate = tool.rate_in(item.currency)
-    unit_amount = item.unit_amount
-    if unit_amount is None and item.price == listing.price:
-        unit_amount = listing.unit_amounts.get(item.currency)
-    if unit_amount is None:
-        unit_amount = rate.unit_amount
-    return Offer(customer, listing.event_name, rate, unit_amount, item.currency, item.period_end, now + seconds_left)
+_NOTHING = Decimal(0)

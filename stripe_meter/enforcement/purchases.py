@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain.identity import ApiKey, Caller
-from stripe_meter.errors import IdempotencyConflict, StripeRejected, TooMany
+from stripe_meter.enforcement.credits.grants import grant_pack
+from stripe_meter.errors import IdempotencyConflict, StripeRejected, StripeUnavailable, TooMany
 
 if TYPE_CHECKING:
-    from stripe_meter.enforcement.shelf import Shelf
-    from stripe_meter.gateway.checkout import Session
+    from stripe_meter.gateway.checkout import Order, Session
     from stripe_meter.gateway.gateway import Gateway
 
 #: Seconds after the link was handed out at which a caller who calls again makes us look whether it was paid.
@@ -40,6 +40,7 @@ class Purchase:
     """One link that is out."""
 
     session: Session
+    order: Order
     since: float
     looks: int = 0
 
@@ -69,21 +70,31 @@ class Completion:
 class Purchases:
     """Links that are out, by who got them."""
 
-    def __init__(self, shelf: Shelf, monotonic: Callable[[], float]) -> None:
-        self._shelf = shelf
+    def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._open: dict[str, Purchase] = {}
         self._made: deque[float] = deque(maxlen=STRANGERS_A_MINUTE)
 
-    async def link(self, gateway: Gateway, customer: str, pages: str) -> str:
-        """The Checkout link of a known customer."""
+    async def link(self, gateway: Gateway, customer: str, order: Order, pages: str) -> str:
+        """The Checkout link of a known customer; the one they had for something else is closed.
+
+        Raises:
+            StripeUnavailable: They have just paid by that one; ask again.
+        """
         known = self._open.get(customer)
-        if known is None or known.session.expires_at <= gateway.connection.clock.now():
-            session = await gateway.checkout.for_customer(customer, self._shelf.prices, self._shelf.currency, pages)
-            known = self._remember(customer, session)
+        now = gateway.connection.clock.now()
+        if known is not None and known.order != order and known.session.expires_at > now:
+            # Two open links would make two subscriptions, and both would bill the same call.
+            if not await gateway.checkout.expire(known.session.id):
+                known.looks = 0
+                raise StripeUnavailable("a payment has just come in", ambiguous=False, retry_after=2.0)
+            self._open.pop(customer, None)
+        if known is None or known.order != order or known.session.expires_at <= now:
+            session = await gateway.checkout.for_customer(customer, order, pages)
+            known = self._remember(customer, session, order)
         return str(known.session.url)
 
-    async def link_for_stranger(self, gateway: Gateway, caller: Caller, pages: str) -> str:
+    async def link_for_stranger(self, gateway: Gateway, caller: Caller, order: Order, pages: str) -> str:
         """A Checkout link for a caller nobody knows, the same for a while for one client.
 
         Raises:
@@ -95,19 +106,35 @@ class Purchases:
             known.looks += 1
             session = await gateway.checkout.read(known.session.id)
             known = known if session.status == "open" else None
-        if known is None or self._monotonic() - known.since > _REUSE:
+        if known is None or known.order != order or self._monotonic() - known.since > _REUSE:
             self._count_stranger()
-            session = await gateway.checkout.for_anybody(self._shelf.prices, self._shelf.currency, pages)
-            known = self._remember(name, session)
+            session = await gateway.checkout.for_anybody(order, pages)
+            known = self._remember(name, session, order)
         return str(known.session.url)
 
-    def is_due(self, customer: str) -> bool:
-        """Whether it is time to look if a customer has paid; counts as a look."""
+    def is_due(self, customer: str, *, only_packs: bool) -> bool:
+        """Whether it is time to look if a customer has paid; counts as a look.
+
+        Args:
+            customer: `cus_…`.
+            only_packs: Whoever is subscribed already has nothing else to wait for.
+        """
         known = self._open.get(customer)
-        if known is None or not known.is_due(self._monotonic()):
+        if known is None or not known.is_due(self._monotonic()) or (only_packs and known.order.mode != "payment"):
             return False
         known.looks += 1
         return True
+
+    async def granted(self, gateway: Gateway, customer: str) -> str | None:
+        """The wallet of a customer who has paid for the pack of their link; its credits are there from now on."""
+        known = self._open.get(customer)
+        if known is None or known.order.mode != "payment":
+            return None
+        session = await gateway.checkout.read(known.session.id)
+        wallet = None if session.payment is None else await grant_pack(gateway, session.payment)
+        if wallet is not None or session.status == "expired":
+            self._open.pop(customer, None)
+        return wallet
 
     async def adopted(self, gateway: Gateway, caller: Caller) -> str | None:
         """The customer a local caller became by paying, or None. Only for a process that serves one caller."""
@@ -118,12 +145,16 @@ class Purchases:
         session = await gateway.checkout.read(known.session.id)
         if session.status != "complete":
             return None
+        if session.payment is not None:
+            await grant_pack(gateway, session.payment)
         self._open.pop(_LOCAL, None)
         return session.customer
 
-    def paid(self, customer: str) -> None:
-        """This customer's purchase is over; another one would need another link."""
-        self._open.pop(customer, None)
+    def subscribed(self, customer: str) -> None:
+        """This customer has a subscription; another one would need another link."""
+        known = self._open.get(customer)
+        if known is not None and known.order.mode == "subscription":
+            del self._open[customer]
 
     async def complete(self, gateway: Gateway, session_id: str, claim: str | None) -> Completion:
         """The payer is back: find out who they are, and make their API key if they came without identity."""
@@ -131,6 +162,8 @@ class Purchases:
             session = await gateway.checkout.read(session_id)
         except StripeRejected:
             return Completion(None)
+        if session.payment is not None:
+            await grant_pack(gateway, session.payment)
         now = gateway.connection.clock.now()
         if session.status != "complete" or session.customer is None or now - session.created > CLAIM_FOR:
             return Completion(None)
@@ -151,10 +184,10 @@ class Purchases:
             raise TooMany("Too many people are asking for a payment link at once.", retry_after=10.0)
         self._made.append(now)
 
-    def _remember(self, name: str, session: Session) -> Purchase:
+    def _remember(self, name: str, session: Session, order: Order) -> Purchase:
         while len(self._open) >= _MOST:
             self._open.pop(next(iter(self._open)))
-        purchase = self._open[name] = Purchase(session, self._monotonic())
+        purchase = self._open[name] = Purchase(session, order, self._monotonic())
         return purchase
 
     def _forget(self, session: Session) -> None:

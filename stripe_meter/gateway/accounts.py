@@ -8,14 +8,17 @@ Rationed reads: https://docs.stripe.com/rate-limits · Periods and prices sit on
 
 from __future__ import annotations
 
+import logging
 import sys
+from collections.abc import Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain.account import Account, Item, Subscription
-from stripe_meter.domain.identity import stored_keys
+from stripe_meter.domain.identity import METADATA_CAP, METADATA_WALLET, stored_keys
 from stripe_meter.errors import StripeRejected
+from stripe_meter.gateway.checkout import METADATA_PLAN
 from stripe_meter.gateway.connection import Connection, plain
 
 if TYPE_CHECKING:
@@ -23,6 +26,12 @@ if TYPE_CHECKING:
 
 #: Statuses in which a subscription still stands between the customer and a second one.
 _LIVE: Final = frozenset({"active", "trialing", "past_due", "incomplete", "unpaid", "paused"})
+#: Statuses in which whoever buys once more has nothing to gain by it.
+_SERVED: Final = frozenset({"active", "trialing"})
+#: Seconds for which a second subscription counts as bought by mistake: it cannot have had a second invoice yet.
+_JUST: Final = 23 * 3600
+
+log = logging.getLogger("stripe_meter")
 
 
 class Accounts:
@@ -54,12 +63,24 @@ class Accounts:
             if subscription.status in _LIVE and plain(subscription.metadata).get("stripe_meter") == self._namespace
         ]
         # Two live ones would bill the same call twice; the oldest is the one everybody agrees on.
-        oldest = min(ours, key=lambda subscription: subscription.created, default=None)
+        ours.sort(key=lambda subscription: (subscription.created, subscription.id))
+        oldest = ours[0] if ours else None
         return Account(
             customer.id,
             subscription=await self._subscription(oldest, customer) if oldest is not None else None,
+            wallet=plain(customer.metadata).get(METADATA_WALLET),
+            cap=_whole(plain(customer.metadata).get(METADATA_CAP)),
             keys=stored_keys(plain(customer.metadata)),
+            second=self._second(customer.id, ours) if len(ours) > 1 else (),
         )
+
+    def _second(self, customer: str, ours: Sequence[stripe.Subscription]) -> tuple[str, ...]:
+        """Those that a customer who is served already has just bought once more; older ones are for a person."""
+        since = self._connection.clock.now() - _JUST
+        new = tuple(row.id for row in ours[1:] if row.created > since) if ours[0].status in _SERVED else ()
+        if len(new) < len(ours) - 1:
+            log.error("%s has several live subscriptions of ours; only %s is used", customer, ours[0].id)
+        return new
 
     async def _subscription(self, found: stripe.Subscription, customer: stripe.Customer) -> Subscription:
         items = list(found.items.data)
@@ -69,6 +90,8 @@ class Accounts:
             )
             items = list(page.data)
         settings = customer.invoice_settings
+        plan = plain(found.metadata).get(METADATA_PLAN)
+        threshold = None if found.billing_thresholds is None else found.billing_thresholds.amount_gte
         method = (
             found.default_payment_method
             or found.default_source
@@ -80,8 +103,11 @@ class Accounts:
             sys.intern(found.status),
             items=tuple(item for row in items if (item := _item(row, found.currency)) is not None),
             has_payment_method=method is not None,
-            # Only who cannot be served is ever sent to an invoice.
-            latest_invoice=_id(found.latest_invoice) if found.status != "active" else None,
+            # Only who cannot be served is sent to an invoice, and only under a threshold are invoices counted by.
+            latest_invoice=_id(found.latest_invoice) if found.status != "active" or threshold is not None else None,
+            plan=plan,
+            since=max((item.current_period_start for item in items), default=0) if plan is not None else 0,
+            threshold=threshold,
         )
 
     async def add_item(self, subscription: str, price: str) -> None:
@@ -113,6 +139,11 @@ def _item(item: stripe.SubscriptionItem, currency: str) -> Item | None:
         sys.intern(currency),
         item.current_period_end,
     )
+
+
+def _whole(text: str | None) -> int | None:
+    """A number in metadata that anybody may edit in the Dashboard; what is none counts for nothing spent."""
+    return None if text is None else int(text) if text.isdecimal() else 0
 
 
 @lru_cache(maxsize=1024)

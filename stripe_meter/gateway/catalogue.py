@@ -1,139 +1,190 @@
-"""The catalogue: for every priced tool one meter, one product and one metered price.
+"""The catalogue: the features, products, meters and prices of a blueprint, as they are in Stripe.
 
-Owns finding these objects by what Stripe keeps unique – price by `lookup_key`, product by an id we choose, meter by
-`event_name` – and creating what is missing where that is allowed. Never changes an object that exists. Two processes
-may do this at once: the second one finds what the first one made.
+Owns finding them by what Stripe keeps unique – price and feature by `lookup_key`, product by an id we choose, meter by
+`event_name` – and creating what is missing where that is allowed. Never changes an object that exists; `editing`
+does. Two processes may do this at once: the second one finds what the first one made.
 
 Metered prices: https://docs.stripe.com/api/prices/create · Meters: https://docs.stripe.com/api/billing/meter/create
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from stripe_meter.domain.rates import Rate
-from stripe_meter.domain.tools import Tool
-from stripe_meter.errors import StripeRejected
-from stripe_meter.gateway.connection import Connection
+from stripe_meter.domain.blueprint import Blueprint, FeatureSpec, MeterSpec, PriceSpec, ProductSpec, Tier
+from stripe_meter.domain.found import MARK
+from stripe_meter.domain.terms_of import TAX_BEHAVIOR
+from stripe_meter.errors import ConfigurationError, StripeRejected
+from stripe_meter.gateway.connection import Connection, plain
 from stripe_meter.gateway.limiter import Priority
 
 if TYPE_CHECKING:
     import stripe
 
 #: Stripe lists at most this many lookup keys at once.
-_CHUNK: Final = 10
+CHUNK: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """One tool as Stripe knows it.
+class Price:
+    """One active price in Stripe.
 
     Attributes:
-        tool: What the author declared.
-        event_name: Name its meter listens to.
-        meter: `mtr_…`.
-        price: `price_…`.
-        unit_amounts: Minor units for one metered unit, by lower-case currency: what Stripe charges.
+        id: `price_…`.
+        lookup_key: What it is found by; our name for it.
+        product: `prod_…` or the id we chose.
+        meter: `mtr_…` of what it bills, or None.
+        amounts: Tiers in minor units by lower-case currency; one tier without end is a plain amount.
+        interval: `month`, `year`, or None for what is paid once.
+        metadata: As stored.
     """
 
-    tool: Tool
-    event_name: str
-    meter: str
-    price: str
-    unit_amounts: Mapping[str, Decimal]
+    id: str
+    lookup_key: str
+    product: str
+    meter: str | None
+    amounts: Mapping[str, tuple[Tier, ...]]
+    interval: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def rates(self) -> tuple[Rate, ...]:
-        """The tool's rates at the prices that Stripe charges."""
-        return tuple(
-            rate.at(self.unit_amounts[str(rate.currency)]) if str(rate.currency) in self.unit_amounts else rate
-            for rate in self.tool.rates
-        )
+    def unit_amounts(self) -> dict[str, Decimal]:
+        """What the first unit costs, by currency."""
+        return {currency: tiers[0].unit_amount for currency, tiers in self.amounts.items()}
 
-    @property
-    def differences(self) -> list[str]:
-        """Where the code says another price than Stripe, in words; Stripe's price is the one that counts."""
-        return [
-            f"tool {self.tool.name!r}: the code says {rate}, but Stripe charges "
-            + (str(rate.currency).upper() + f" {theirs} minor units" if theirs is not None else "no such currency")
-            for rate in self.tool.money_rates
-            if (theirs := self.unit_amounts.get(str(rate.currency))) != rate.unit_amount
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What of a blueprint exists: prices by lookup key, meters (`mtr_…`) by event name."""
+
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    meters: Mapping[str, str] = field(default_factory=dict)
+
+    def lacks(self, wanted: Blueprint) -> list[str]:
+        """Names of the prices and of the unpriced meters that are missing."""
+        return [p.lookup_key for p in wanted.prices if p.lookup_key not in self.prices] + [
+            meter.event_name for meter in unpriced(wanted) if meter.event_name not in self.meters
         ]
 
 
+def unpriced(wanted: Blueprint) -> list[MeterSpec]:
+    """Meters that no price leads to, so that they have to be listed."""
+    priced = {price.meter for price in wanted.prices}
+    return [meter for meter in wanted.meters if meter.event_name not in priced]
+
+
 class Catalogue:
-    """Finds and creates the Stripe objects of a namespace's tools."""
+    """Finds and creates the Stripe objects of a namespace."""
 
     def __init__(self, connection: Connection, namespace: str) -> None:
         self._connection = connection
-        self._namespace = namespace
+        self.marks = {MARK: namespace}
 
-    def lookup_key(self, tool: Tool) -> str:
-        """Also the meter's event name: `<namespace>.<tool>`, at most 91 characters."""
-        return f"{self._namespace}.{tool.name}"
+    async def find(self, wanted: Blueprint) -> Stock:
+        """What of `wanted` exists: one GET for ten prices, one more where a meter has no price."""
+        specs = {spec.lookup_key: spec for spec in wanted.prices}
+        keys = sorted(specs)
+        prices: dict[str, Price] = {}
+        for start in range(0, len(keys), CHUNK):
+            chunk = keys[start : start + CHUNK]
+            for price in await self._prices([specs[key] for key in chunk]):
+                prices[price.lookup_key] = price
+        meters = {spec.meter: prices[key].meter for key, spec in specs.items() if spec.meter and key in prices}
+        alone = {meter.event_name for meter in unpriced(wanted)}
+        if alone:
+            meters |= {name: meter for name, meter in (await self._meters()).items() if name in alone}
+        return Stock(prices, {name: meter for name, meter in meters.items() if meter is not None})
 
-    async def find(self, tools: Iterable[Tool]) -> dict[str, Listing]:
-        """What exists already, by tool name; one GET for ten tools."""
-        wanted = {self.lookup_key(tool): tool for tool in tools}
-        keys = sorted(wanted)
-        found: dict[str, Listing] = {}
-        for start in range(0, len(keys), _CHUNK):
-            for price in await self._prices(keys[start : start + _CHUNK], wanted):
-                tool = wanted[str(price.lookup_key)]
-                found[tool.name] = _listing(tool, price)
-        return found
+    async def create(self, wanted: Blueprint, stock: Stock) -> Stock:
+        """Make what `stock` lacks of `wanted`, each object unless it exists; returns all of it."""
+        missing = set(stock.lacks(wanted))
+        prices, meters = dict(stock.prices), dict(stock.meters)
+        needed = [price for price in wanted.prices if price.lookup_key in missing]
+        for product in wanted.products:
+            if any(price.product == product.id for price in needed):
+                await self.make_product(product)
+                for feature in wanted.features:
+                    if feature.lookup_key in product.features:
+                        await self.attach(product.id, await self.make_feature(feature))
+        counting = {price.meter for price in needed} | missing
+        for meter in wanted.meters:
+            if meter.event_name in counting and meter.event_name not in meters:
+                meters[meter.event_name] = await self.make_meter(meter)
+        for price in needed:
+            prices[price.lookup_key] = await self.make_price(price, meters)
+        return Stock(prices, meters)
 
-    async def create(self, tool: Tool) -> Listing:
-        """Meter, product and price of `tool`, each made unless it exists."""
-        product = await self._product(tool)
-        meter = await self._meter(tool)
-        return await self._price(tool, product, meter)
-
-    async def _prices(self, keys: Sequence[str], wanted: Mapping[str, Tool]) -> Sequence[stripe.Price]:
-        params: dict[str, Any] = {"lookup_keys": list(keys), "active": True, "limit": _CHUNK}
-        if any(len(wanted[key].money_rates) > 1 for key in keys):
-            params["expand"] = ["data.currency_options"]
+    async def _prices(self, specs: Iterable[PriceSpec]) -> list[Price]:
+        wanted = list(specs)
+        params: dict[str, Any] = {"lookup_keys": [p.lookup_key for p in wanted], "active": True, "limit": CHUNK}
+        if expand := [f"data.{name}" for name in _expansions(wanted)]:
+            params["expand"] = expand
         listed = await self._connection.read(
             lambda client: client.v1.prices.list_async(params),  # type: ignore[arg-type]  # a TypedDict of the SDK's
             Priority.CATALOGUE,
         )
-        return listed.data
+        return [_price(price) for price in listed.data]
 
-    async def _product(self, tool: Tool) -> str:
-        # Readable, and through the digest different for every namespace and tool, whatever characters they share.
-        digest = hashlib.sha256(self.lookup_key(tool).encode()).hexdigest()[:8]
-        chosen = f"stripe_meter_{self._namespace}_{tool.name}_{digest}".replace(".", "_")
+    async def make_product(self, spec: ProductSpec) -> None:
+        """Create a product unless there is one of its id."""
+        params: dict[str, Any] = {"id": spec.id, "name": spec.name, "metadata": self.marks}
+        if spec.unit_label is not None:
+            params["unit_label"] = spec.unit_label
         try:
-            product = await self._connection.write(
-                lambda client, options: client.v1.products.create_async(
-                    {
-                        "id": chosen,
-                        "name": tool.name,
-                        "unit_label": _unit_label(tool.money_rates[0]),
-                        "metadata": {"stripe_meter": self._namespace},
-                    },
-                    options,
-                ),
+            await self._connection.write(
+                lambda client, options: client.v1.products.create_async(params, options),
                 priority=Priority.CATALOGUE,
             )
         except StripeRejected as error:
             if error.code != "resource_already_exists":
                 raise
-            return chosen
-        return str(product.id)
 
-    async def _meter(self, tool: Tool) -> str:
-        event_name = self.lookup_key(tool)
+    async def make_feature(self, spec: FeatureSpec) -> str:
+        """`feat_…` of a feature, created unless there is one of its lookup key."""
+        try:
+            made = await self._connection.write(
+                lambda client, options: client.v1.entitlements.features.create_async(
+                    {"name": spec.name, "lookup_key": spec.lookup_key, "metadata": self.marks}, options
+                ),
+                priority=Priority.CATALOGUE,
+            )
+        except StripeRejected:
+            found = await self._connection.read(
+                lambda client: client.v1.entitlements.features.list_async({"lookup_key": spec.lookup_key}),
+                Priority.CATALOGUE,
+            )
+            if not found.data:
+                raise
+            return str(found.data[0].id)
+        return str(made.id)
+
+    async def attach(self, product: str, feature: str) -> None:
+        """Unlock a feature by a product, unless it does so already."""
+        try:
+            await self._connection.write(
+                lambda client, options: client.v1.products.features.create_async(
+                    product, {"entitlement_feature": feature}, options
+                ),
+                priority=Priority.CATALOGUE,
+            )
+        except StripeRejected:
+            attached = await self._connection.read(
+                lambda client: client.v1.products.features.list_async(product, {"limit": 100}), Priority.CATALOGUE
+            )
+            if feature not in [row.entitlement_feature.id for row in attached.data]:
+                raise
+
+    async def make_meter(self, spec: MeterSpec) -> str:
+        """`mtr_…` of a meter, created unless there is an active one of its event name."""
         try:
             meter = await self._connection.write(
                 lambda client, options: client.v1.billing.meters.create_async(
                     {
-                        "display_name": tool.name,
-                        "event_name": event_name,
+                        "display_name": spec.display_name,
+                        "event_name": spec.event_name,
                         # Corrections are negative events, and only a sum can take them.
                         "default_aggregation": {"formula": "sum"},
                         "customer_mapping": {"type": "by_id", "event_payload_key": "stripe_customer_id"},
@@ -145,71 +196,113 @@ class Catalogue:
             )
         except StripeRejected:
             # Stripe documents no code for a taken event name, so look whether that was the reason.
-            existing = await self._find_meter(event_name)
+            existing = (await self._meters()).get(spec.event_name)
             if existing is None:
                 raise
             return existing
         return str(meter.id)
 
-    async def _find_meter(self, event_name: str) -> str | None:
+    async def _meters(self) -> dict[str, str]:
+        """Every active meter of the account, by event name."""
         page = await self._connection.read(
             lambda client: client.v1.billing.meters.list_async({"status": "active", "limit": 100}), Priority.CATALOGUE
         )
-        async for meter in page.auto_paging_iter():
-            if meter.event_name == event_name:
-                return str(meter.id)
-        return None
+        return {str(meter.event_name): str(meter.id) async for meter in page.auto_paging_iter()}
 
-    async def _price(self, tool: Tool, product: str, meter: str) -> Listing:
-        first, *others = tool.money_rates
-        params: dict[str, Any] = {
-            "currency": first.currency,
-            "unit_amount_decimal": f"{first.unit_amount:f}",
-            "product": product,
-            "nickname": tool.price[:200],
-            "lookup_key": self.lookup_key(tool),
-            # It can never be changed afterwards, and "unspecified" would block automatic tax for good.
-            "tax_behavior": "exclusive",
-            "recurring": {"interval": "month", "usage_type": "metered", "meter": meter},
-            "metadata": {"stripe_meter": self._namespace},
-        }
-        if others:
-            params["currency_options"] = {
-                str(rate.currency): {"unit_amount_decimal": f"{rate.unit_amount:f}", "tax_behavior": "exclusive"}
-                for rate in others
-            }
-            params["expand"] = ["currency_options"]
+    async def make_price(self, spec: PriceSpec, meters: Mapping[str, str]) -> Price:
+        """A price, created unless there is an active one of its lookup key."""
+        params = price_params(spec, meters, self.marks)
         try:
-            price = await self._connection.write(
-                lambda client, options: client.v1.prices.create_async(
-                    params,
-                    options,
-                ),
+            made = await self._connection.write(
+                lambda client, options: client.v1.prices.create_async(params, options),
                 priority=Priority.CATALOGUE,
             )
-        except StripeRejected:
-            # A lookup key that is taken: somebody was faster.
-            existing = (await self.find([tool])).get(tool.name)
-            if existing is None:
+        except StripeRejected as error:
+            # A lookup key that is taken: somebody was faster, or the price that has it was archived.
+            existing = await self._prices([spec])
+            if existing:
+                return existing[0]
+            if "lookup key" not in str(error):
                 raise
-            return existing
-        return _listing(tool, price)
+            raise ConfigurationError(
+                f"the price {spec.lookup_key} was archived in Stripe, so nothing can be sold at it; activate it in the "
+                "Dashboard, or replace it: stripe-meter apply server.py"
+            ) from None
+        return _price(made)
 
 
-def _listing(tool: Tool, price: stripe.Price) -> Listing:
-    amounts: dict[str, Decimal] = {}
-    if price.unit_amount_decimal is not None:
-        amounts[price.currency] = Decimal(price.unit_amount_decimal)
-    options = getattr(price, "currency_options", None)
+def _expansions(specs: Iterable[PriceSpec]) -> list[str]:
+    """What a price shows only when asked; each costs Stripe a join, so it is asked for where it matters."""
+    several = any(len(spec.amounts) > 1 for spec in specs)
+    tiered = any(len(tiers) > 1 for spec in specs for _, tiers in spec.amounts)
+    names = ["currency_options"] * several + ["tiers"] * tiered
+    return names + ["currency_options.tiers"] * (several and tiered)
+
+
+def price_params(spec: PriceSpec, meters: Mapping[str, str], marks: Mapping[str, str]) -> dict[str, Any]:
+    """What Stripe is told to create a price; `meters` are `mtr_…` by event name."""
+    (currency, tiers), *others = spec.amounts
+    params: dict[str, Any] = {
+        "currency": currency,
+        "product": spec.product,
+        "nickname": spec.nickname,
+        "lookup_key": spec.lookup_key,
+        # It can never be changed afterwards, and "unspecified" would block automatic tax for good.
+        "tax_behavior": TAX_BEHAVIOR,
+        "metadata": {**marks, **dict(spec.metadata)},
+        **_amount(tiers),
+    }
+    if len(tiers) > 1:
+        params |= {"billing_scheme": "tiered", "tiers_mode": "graduated"}
+    if spec.interval is not None:
+        params["recurring"] = {"interval": spec.interval, "usage_type": "licensed"}
+    if spec.meter is not None:
+        params["recurring"] |= {"usage_type": "metered", "meter": meters[spec.meter]}
+    if others:
+        params["currency_options"] = {
+            other: {**_amount(theirs), "tax_behavior": TAX_BEHAVIOR} for other, theirs in others
+        }
+    if expand := _expansions([spec]):
+        params["expand"] = expand
+    return params
+
+
+def _amount(tiers: tuple[Tier, ...]) -> dict[str, Any]:
+    if len(tiers) == 1:
+        return {"unit_amount_decimal": f"{tiers[0].unit_amount:f}"}
+    return {
+        "tiers": [
+            {"up_to": "inf" if tier.up_to is None else tier.up_to, "unit_amount_decimal": f"{tier.unit_amount:f}"}
+            for tier in tiers
+        ]
+    }
+
+
+def _price(found: stripe.Price) -> Price:
+    product = found.product
+    recurring = found.recurring
+    return Price(
+        found.id,
+        str(found.lookup_key),
+        product if isinstance(product, str) else product.id,
+        None if recurring is None else recurring.meter,
+        amounts_of(found),
+        None if recurring is None else recurring.interval,
+        plain(found.metadata),
+    )
+
+
+def amounts_of(found: stripe.Price) -> dict[str, tuple[Tier, ...]]:
+    """Tiers by currency, as far as the answer shows them; the price's own currency first."""
+    amounts = {found.currency: tiers} if (tiers := _tiers(found.to_dict())) else {}
+    options = getattr(found, "currency_options", None)
     for currency, option in (options.to_dict() if options is not None else {}).items():
-        if option.get("unit_amount_decimal") is not None:
-            amounts[currency] = Decimal(option["unit_amount_decimal"])
-    assert price.lookup_key is not None
-    assert price.recurring is not None
-    assert price.recurring.meter is not None
-    return Listing(tool, price.lookup_key, price.recurring.meter, price.id, amounts)
+        if tiers := _tiers(option):
+            amounts[currency] = tiers
+    return amounts
 
 
-def _unit_label(rate: Rate) -> str:
-    unit, block = rate.metered_unit
-    return (unit if block == 1 else f"{block} {unit}s")[:12]
+def _tiers(row: Mapping[str, Any]) -> tuple[Tier, ...]:
+    if row.get("unit_amount_decimal") is not None:
+        return (Tier(None, Decimal(str(row["unit_amount_decimal"]))),)
+    return tuple(Tier(tier["up_to"], Decimal(str(tier["unit_amount_decimal"]))) for tier in row.get("tiers") or ())

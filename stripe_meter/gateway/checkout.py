@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
+from stripe_meter.errors import StripeRejected
 from stripe_meter.gateway.connection import Connection, plain
 from stripe_meter.gateway.limiter import Priority
 
@@ -24,8 +24,35 @@ if TYPE_CHECKING:
 #: Metadata key holding the hash of the claim: whoever can show the claim receives the API key.
 METADATA_CLAIM: Final = "stripe_meter_claim"
 
+#: Metadata key that says which of the seller's plans was bought.
+METADATA_PLAN: Final = "stripe_meter_plan"
+
+#: Metadata key of a payment for credits: how many ledger units were sold.
+METADATA_UNITS: Final = "stripe_meter_units"
+
 _SLOT: Final = 12 * 3600
 _TRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a session sells.
+
+    Attributes:
+        plan: Name of the plan; the subscription, or the payment, carries it in its metadata.
+        mode: Stripe's word.
+        lines: Stripe price ids with their quantity; None for metered ones, which take none.
+        currency: Lower-case ISO code; every price has it.
+        trial_days: Days of trial, or None.
+        units: Ledger units of the credits that are sold, or 0.
+    """
+
+    plan: str
+    mode: Literal["subscription", "payment"]
+    lines: tuple[tuple[str, int | None], ...]
+    currency: str
+    trial_days: int | None = None
+    units: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +67,7 @@ class Session:
         created: Unix seconds.
         expires_at: Unix seconds.
         claim_hash: Hash of the claim for sessions that end in an API key, else None.
+        payment: `pi_…` of a session that was paid at once, else None.
     """
 
     id: str
@@ -49,6 +77,7 @@ class Session:
     created: int
     expires_at: int
     claim_hash: str | None = field(default=None, repr=False)
+    payment: str | None = None
 
     def is_claimed_by(self, claim: str) -> bool:
         """Whether `claim` is the secret this session's payer was sent back with."""
@@ -62,18 +91,17 @@ class Checkout:
         self._connection = connection
         self._namespace = namespace
 
-    async def for_customer(self, customer: str, prices: Sequence[str], currency: str, pages: str) -> Session:
+    async def for_customer(self, customer: str, order: Order, pages: str) -> Session:
         """The open session of a known customer, the same in every process for about half a day.
 
         Args:
             customer: `cus_…`.
-            prices: Stripe price ids, metered; at most 20.
-            currency: Lower-case ISO code; every price has it.
+            order: What is bought; at most 20 lines.
             pages: Base URL of our success and cancel pages.
         """
         bucket = int(self._connection.clock.now()) // _SLOT
         params = {
-            **self._params(prices, currency, pages, f"{pages}/success?session_id={{CHECKOUT_SESSION_ID}}"),
+            **self._params(order, pages, f"{pages}/success?session_id={{CHECKOUT_SESSION_ID}}"),
             "customer": customer,
             # The same in every process, and always between 12 and 24 hours ahead, which is what Stripe allows.
             "expires_at": (bucket + 2) * _SLOT - 60,
@@ -86,12 +114,14 @@ class Checkout:
                 break
         return session
 
-    async def for_anybody(self, prices: Sequence[str], currency: str, pages: str) -> Session:
+    async def for_anybody(self, order: Order, pages: str) -> Session:
         """A session of its own for a caller nobody knows: it makes the customer, and ends in an API key."""
         claim = secrets.token_urlsafe(24)
         success = f"{pages}/success?session_id={{CHECKOUT_SESSION_ID}}&claim={claim}"
-        params = self._params(prices, currency, pages, success)
+        params = self._params(order, pages, success)
         params["metadata"] = {**params["metadata"], METADATA_CLAIM: _hash(claim)}
+        if order.mode == "payment":
+            params["customer_creation"] = "always"
         session, _ = await self._create(params, None, Priority.STRANGER)
         return session
 
@@ -101,6 +131,17 @@ class Checkout:
             lambda client: client.v1.checkout.sessions.retrieve_async(session), Priority.PURCHASE
         )
         return _session(found)
+
+    async def expire(self, session: str) -> bool:
+        """Close an open session, so that nobody can pay for it any more; False when somebody has paid already."""
+        try:
+            await self._connection.write(
+                lambda client, options: client.v1.checkout.sessions.expire_async(session, {}, options),
+                priority=Priority.PURCHASE,
+            )
+        except StripeRejected:
+            return (await self.read(session)).status != "complete"
+        return True
 
     async def _create(self, params: dict[str, Any], key: str | None, priority: Priority) -> tuple[Session, bool]:
         made = await self._connection.write(
@@ -114,17 +155,28 @@ class Checkout:
         response = made.last_response
         return _session(made), response is not None and response.headers.get("Idempotent-Replayed") == "true"
 
-    def _params(self, prices: Sequence[str], currency: str, pages: str, success_url: str) -> dict[str, Any]:
-        marks = {"stripe_meter": self._namespace}
-        return {
-            "mode": "subscription",
-            "currency": currency,
-            "line_items": [{"price": price} for price in prices],
+    def _params(self, order: Order, pages: str, success_url: str) -> dict[str, Any]:
+        marks = {"stripe_meter": self._namespace, METADATA_PLAN: order.plan}
+        params: dict[str, Any] = {
+            "mode": order.mode,
+            "currency": order.currency,
+            "line_items": [
+                {"price": price} if quantity is None else {"price": price, "quantity": quantity}
+                for price, quantity in order.lines
+            ],
             "success_url": success_url,
             "cancel_url": f"{pages}/cancel",
             "metadata": marks,
-            "subscription_data": {"metadata": marks, "billing_mode": {"type": "flexible"}},
         }
+        if order.mode == "payment":
+            # A customer of their own, an invoice to show, and a payment that says what it was for.
+            params["payment_intent_data"] = {"metadata": {**marks, METADATA_UNITS: str(order.units)}}
+            params["invoice_creation"] = {"enabled": True}
+            return params
+        params["subscription_data"] = {"metadata": marks, "billing_mode": {"type": "flexible"}}
+        if order.trial_days is not None:
+            params["subscription_data"]["trial_period_days"] = order.trial_days
+        return params
 
 
 def _session(found: stripe.checkout.Session) -> Session:
@@ -137,6 +189,7 @@ def _session(found: stripe.checkout.Session) -> Session:
         found.created,
         found.expires_at,
         plain(found.metadata).get(METADATA_CLAIM),
+        found.payment_intent if isinstance(found.payment_intent, str) else None,
     )
 
 

@@ -56,6 +56,8 @@ class Connection:
         stripe.enable_telemetry = False
         _quieten(logging.getLogger("stripe"))
         self.clock = clock
+        #: GETs sent; Stripe rations them by the month for the whole account.
+        self.reads = 0
         self.limiter = limiter
         #: The same one as `limiter` where Stripe counts meter events with everything else.
         self.event_limiter = event_limiter
@@ -95,6 +97,7 @@ class Connection:
         async for attempt in _attempts():
             with attempt:
                 await self.limiter.acquire(priority)
+                self.reads += 1
                 return await self.send(request)
         raise AssertionError("tenacity either returns or raises")
 

@@ -19,6 +19,7 @@ from stripe import oauth_error
 from stripe_meter.errors import (
     IdempotencyConflict,
     KeyRefused,
+    PermissionMissing,
     StripeMeterError,
     StripeRejected,
     StripeUnavailable,
@@ -83,7 +84,7 @@ def _bad_key(error: stripe.StripeError) -> StripeMeterError:
 
 
 def _no_permission(error: stripe.StripeError) -> StripeMeterError:
-    return KeyRefused(
+    return PermissionMissing(
         "this restricted STRIPE_SECRET_KEY lacks a permission; allow write access to Customers, Products, Prices, "
         "Meters, Meter events, Subscriptions and Checkout Sessions, and read access to Invoices, in the Dashboard → "
         "Developers → API keys"

@@ -10,9 +10,14 @@ from stripe_meter.gateway.catalogue import Catalogue
 from stripe_meter.gateway.checkout import Checkout
 from stripe_meter.gateway.clock import StripeClock
 from stripe_meter.gateway.connection import LIVE_EVENT_RATE, LIVE_RATE, SANDBOX_RATE, Connection
+from stripe_meter.gateway.corrections import Corrections
 from stripe_meter.gateway.customers import Customers
+from stripe_meter.gateway.inventory import Inventories
 from stripe_meter.gateway.limiter import RateLimiter
 from stripe_meter.gateway.meter_events import SingleRoad, StreamRoad
+from stripe_meter.gateway.plan_changes import PlanChanges
+from stripe_meter.gateway.usage import Usage
+from stripe_meter.gateway.wallets import Wallets
 from stripe_meter.settings import Settings
 
 
@@ -32,11 +37,16 @@ class Gateway:
             event_limiter=event_limiter,
             clock=clock,
         )
-        namespace = settings.namespace
+        namespace = self.namespace = settings.namespace
         self.accounts = Accounts(self.connection, namespace)
         self.catalogue = Catalogue(self.connection, namespace)
         self.checkout = Checkout(self.connection, namespace)
         self.customers = Customers(self.connection, namespace)
+        self.corrections = Corrections(self.connection)
+        self.inventories = Inventories(self.connection, namespace)
+        self.plan_changes = PlanChanges(self.connection, namespace, settings.key())
+        self.usage = Usage(self.connection)
+        self.wallets = Wallets(self.connection, namespace)
         self.single = SingleRoad(self.connection)
         #: Only live mode has a stream.
         self.stream = StreamRoad(self.connection) if is_live else None

@@ -24,12 +24,13 @@ _SLOWEST: Final = 1.0
 class Priority(IntEnum):
     """Who goes first when the limit bites; smaller is earlier."""
 
-    PURCHASE = 0
-    DRAIN = 1
-    ACCOUNT = 2
-    METER_EVENT = 3
-    CATALOGUE = 4
-    STRANGER = 5
+    LEASE = 0
+    PURCHASE = 1
+    DRAIN = 2
+    ACCOUNT = 3
+    METER_EVENT = 4
+    CATALOGUE = 5
+    STRANGER = 6
 
 
 class RateLimiter:

@@ -15,21 +15,24 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from stripe_meter.domain.refusals import Refusal, billing_unavailable
+from stripe_meter.domain.tools import UNPRICED
 from stripe_meter.enforcement.current import override
 from stripe_meter.errors import ConfigurationError, StripeMeterError
-from stripe_meter.mcp import declared
+from stripe_meter.mcp import declared, outside
 from stripe_meter.mcp.caller import kept
 from stripe_meter.mcp.calls import Below, Exchange, exchange
-from stripe_meter.mcp.declared import Declaration
+from stripe_meter.mcp.declared import Declaration, Matches, Served
 
 if TYPE_CHECKING:
     import anyio
 
+    from stripe_meter.domain.rates import Rate
+    from stripe_meter.domain.tools import Tool
     from stripe_meter.enforcement.engine import Engine
 
 log = logging.getLogger("stripe_meter")
@@ -39,8 +42,8 @@ PRICE_KEY: Final = "stripe-meter/price"
 #: A failed check is repeated this often, so that a mended catalogue needs no restart.
 _RETRY_SECONDS: Final = 30.0
 
-#: What `listed` finds: the declaration behind each name, None where there is certainly none.
-Listed = Mapping[str, Declaration | None]
+#: What `listed` finds.
+Listed = Matches
 
 
 class Lister(Protocol):
@@ -56,7 +59,7 @@ class Attachment:
         self.engine = engine
         self._server = weakref.ref(server)
         self._listed = listed
-        self._names: Mapping[str, Declaration | None] = {}
+        self._names = Matches()
         self._matched_at = -1
         self._is_checked = False
         #: A test's engine that was in order, and the engine that was not.
@@ -87,10 +90,12 @@ class Attachment:
             if self._is_checked or self._checked_instead is engine:
                 return
             names = await self._match()
+            self._notice_unused(names)
             sold = [d for d in names.values() if d is not None and self._sells(d)]
-            await engine.prepare([declaration.tool for declaration in sold])
-            for declaration in sold:
-                declaration.served_by = engine
+            tools = [self._priced(declaration) for declaration in sold]
+            await engine.prepare(tools)
+            for declaration, tool in zip(sold, tools, strict=True):
+                declaration.served = Served(engine, tool)
             if engine is self.engine:
                 self._is_checked = True
             else:
@@ -145,6 +150,8 @@ class Attachment:
             return None
         receipt = mine.receipt.meta()
         if mine.charged:
+            if mine.receipt.quantity:
+                receipt["id"] = mine.engine.seal(mine.receipt)
             waits = mine.engine.waits
             has_all = waits and all([await admission.delivered() for admission in mine.charged])
             receipt["status"] = "delivered" if has_all else "pending"
@@ -161,21 +168,29 @@ class Attachment:
         except ConfigurationError as error:  # a tool that was added while serving
             log.error("%s", error)
             return {}
-        return {
-            name: declared.price_meta(self._biller.rates(found.tool))
-            for name, found in names.items()
-            if found is not None
-        }
+        priced = {name: self._rates(found) for name, found in names.items() if found is not None}
+        return {name: declared.price_meta(rates) for name, rates in priced.items() if rates}
+
+    async def on_sale(self) -> Matches:
+        """What the server lists now, and the declarations behind it. Raises `ConfigurationError`."""
+        return await self._match()
+
+    async def outside(self, name: str) -> Declaration | None:
+        """The tool of that name, if it has no decorator and the price list puts it on sale."""
+        if name not in self._names and self.engine.prices.named(name) is not None:
+            await self._match()  # added while serving
+        found = self._names.get(name)
+        return found if found is not None and found.is_outside else None
 
     def refusal(self, tool: str) -> Refusal:
         """What callers hear while the check fails: nothing that only the author should know."""
         declaration = self._names.get(tool)
-        price = "an amount that is not set up yet" if declaration is None else declaration.tool.price
+        price = UNPRICED if declaration is None else declaration.tool.price
         return billing_unavailable(tool, price, _RETRY_SECONDS)
 
-    async def _match(self) -> Mapping[str, Declaration | None]:
+    async def _match(self) -> Matches:
         latest = declared.latest()
-        self._names = await self._listed(self._server())
+        self._names = outside.on_sale(await self._listed(self._server()), self.engine.prices, self._names)
         for declaration in self._names.values():
             if declaration is not None:
                 declaration.claimed_by = self._server
@@ -186,9 +201,26 @@ class Attachment:
         engine = self._biller
         return engine is not self.engine or declaration.billing is None or declaration.billing.engine is engine
 
+    def _priced(self, declaration: Declaration) -> Tool:
+        """By the list of who was configured, although a test may let another one bill. Raises `ConfigurationError`."""
+        engine = self.engine if declaration.billing is None else declaration.billing.engine
+        return engine.priced(declaration.tool)
+
+    def _rates(self, declaration: Declaration) -> tuple[Rate, ...]:
+        try:
+            return self._biller.rates(self._priced(declaration))
+        except ConfigurationError as error:  # a tool that was added while serving
+            log.error("%s", error)
+            return ()
+
+    def _notice_unused(self, names: Matches) -> None:
+        known = {*names, *names.unsure, *(d.tool.name for d in names.values() if d is not None)}
+        if unused := self.engine.prices.unused(known):
+            log.warning("prices name %s, which this server does not list; look for a typing error", ", ".join(unused))
+
     def _notice_unmetered(self, tool: str) -> None:
         declaration = self._names.get(tool)
-        if declaration is not None and declaration.first_time("unmetered"):
+        if declaration is not None and not declaration.is_outside and declaration.first_time("unmetered"):
             log.error("A call of %r was free: %s", tool, declared.wrong_order(tool))
 
 

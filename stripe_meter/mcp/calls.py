@@ -87,6 +87,11 @@ class Exchange:
         exchange.reset(self._token)
         self.close()
 
+    def bill_by(self, engine: Engine) -> None:
+        """Let a test's engine answer: its Checkout leads to the pages of this server."""
+        if self.engine is not engine:
+            engine.routes, self.engine = self.engine.routes, engine
+
     def prepare(self, engine: Engine, tool: Tool, verdict: Admission | Refusal) -> None:
         """Keep a decision until the tool is entered, or until it turns out that it never was."""
         self.ahead = Ahead(engine, tool, verdict)
@@ -102,12 +107,15 @@ class Exchange:
     def hold(self, admission: Admission, units: int | None) -> None:
         """Keep a finished call until its answer is known; `units` is None when it is free."""
         if self._is_closed:  # a thread outlived its request, whose caller has been told that the call failed
-            admission.release()
+            if units is not None and admission.tool.charges_always:
+                admission.settle(units)
+            else:
+                admission.release()
         else:
             self._held += ((admission, units),)
 
     def close(self) -> None:
-        """Charge what is held if the client gets an answer without error.
+        """Charge what is held if the client gets an answer without error, or the author charges always.
 
         More than one call is held only where an undecorated tool passed its `Context` on to several metered ones.
         """
@@ -115,7 +123,7 @@ class Exchange:
         if self.ahead is not None and not isinstance(self.ahead.verdict, Refusal):
             self.ahead.verdict.release()
         for admission, units in self._held:
-            if self.answered and units is not None:
+            if units is not None and (self.answered or admission.tool.charges_always):
                 self.receipt = admission.settle(units)
                 self.charged += (admission,)
             else:

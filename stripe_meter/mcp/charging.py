@@ -1,4 +1,4 @@
-"""What a finished call is charged: whether it succeeded, and for how many units.
+"""What a finished call is charged: whether it succeeded, or is charged always, and for how many units.
 
 Owns that decision and nothing else; the engine settles it. Doubt is settled for the customer: whatever cannot be
 counted is free, the result is delivered all the same, and the author reads why in the log, once for each tool.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from stripe_meter.mcp.calls import Exchange
 
 if TYPE_CHECKING:
+    from stripe_meter.domain.tools import Tool
     from stripe_meter.domain.usage import Call
     from stripe_meter.enforcement.gate import Admission
     from stripe_meter.mcp.declared import Declaration
@@ -25,14 +26,27 @@ _PLAIN: Final = frozenset({str, int, float, bool, bytes, dict, list, tuple, type
 log = logging.getLogger("stripe_meter")
 
 
-def billable_units(declaration: Declaration, call: Call, result: Any) -> int | None:
+def billable_units(declaration: Declaration, tool: Tool, call: Call, result: Any) -> int | None:
     """The units to charge for a call that returned `result`, or None when it is free."""
-    if call.cancelled or (type(result) not in _PLAIN and _failed_or_asks(result)):
+    if call.cancelled or (type(result) not in _PLAIN and _is_free(tool, result)):
         return None
-    tool = declaration.tool
+    call.result = result
+    return _units(declaration, tool, call)
+
+
+def units_of_failure(declaration: Declaration, tool: Tool, call: Call, error: BaseException) -> int | None:
+    """The units to charge for a call that raised or was cut off; None, unless the author charges always.
+
+    A tool that raises a question to the client has not begun yet, so it is asked to be called again, not charged.
+    """
+    if not tool.charges_always or call.cancelled or "ElicitationRequired" in type(error).__name__:
+        return None
+    return _units(declaration, tool, call)
+
+
+def _units(declaration: Declaration, tool: Tool, call: Call) -> int | None:
     if tool.units is not None:
-        call.result = result
-        units = _counted(declaration, call)
+        units = _counted(declaration, tool, call)
     elif call.added is not None:
         units = call.added
     elif tool.is_dynamic:
@@ -51,8 +65,7 @@ def billable_units(declaration: Declaration, call: Call, result: Any) -> int | N
     return units
 
 
-def _counted(declaration: Declaration, call: Call) -> int | None:
-    tool = declaration.tool
+def _counted(declaration: Declaration, tool: Tool, call: Call) -> int | None:
     assert tool.units is not None
     try:
         counted: Any = tool.units(call)
@@ -68,10 +81,11 @@ def _counted(declaration: Declaration, call: Call) -> int | None:
     return units
 
 
-def _failed_or_asks(result: Any) -> bool:
-    return _is_answer(cast("Hashable", type(result))) and (
-        _is_error(result) or "InputRequired" in type(result).__name__
-    )
+def _is_free(tool: Tool, result: Any) -> bool:
+    """Whether `result` is a question to the client, or the error of a tool that charges for success only."""
+    if not _is_answer(cast("Hashable", type(result))):
+        return False
+    return "InputRequired" in type(result).__name__ or (_is_error(result) and not tool.charges_always)
 
 
 def _is_error(result: Any) -> bool:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import inspect
 import itertools
 import logging
+import re
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from stripe_meter.domain.rates import Rate
 from stripe_meter.domain.tools import Tool
@@ -23,6 +24,8 @@ from stripe_meter.errors import ConfigurationError
 if TYPE_CHECKING:
     from stripe_meter.enforcement.engine import Engine
 
+#: What a server may list and Stripe's names cannot hold.
+_NO_IDENTITY: Final = re.compile(r"[^A-Za-z0-9_.\-]")
 #: Where a wrapper carries its declaration.
 ATTRIBUTE: Final = "__stripe_meter__"
 
@@ -34,6 +37,41 @@ class HasEngine(Protocol):
 
     @property
     def engine(self) -> Engine: ...
+
+
+class Matches(dict[str, "Declaration | None"]):
+    """What stands behind each name that a server lists: a declaration, or None where there is certainly none.
+
+    Attributes:
+        unsure: Names that are left out, because they may stand for a metered function that was registered under a
+            name of the author's choice.
+        bare: Names that stand for no metered function of ours, whatever one of that name looks like: the function was
+            seen, or runs in another server.
+    """
+
+    unsure: frozenset[str] = frozenset()
+    bare: frozenset[str] = frozenset()
+
+    def settled(self, server: Any) -> Matches:
+        """Look at the functions themselves, where a server of the SDK has them by a private name."""
+        get_tool = getattr(getattr(server, "_tool_manager", None), "get_tool", None)
+        functions = {name: getattr(get_tool(name), "fn", None) for name in (*self, *self.unsure)} if get_tool else {}
+        for name, function in functions.items():
+            metered = behind(function)
+            if metered is not None:
+                self[name] = metered
+            elif function is not None:
+                self.bare |= {name}
+                self.setdefault(name, None)
+        self.unsure -= frozenset(self)
+        return self
+
+
+class Served(NamedTuple):
+    """Who bills a tool, and the tool as it is sold there. One value, for both must be read at once."""
+
+    engine: Engine
+    tool: Tool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +87,7 @@ class Declaration:
     """One decorated function.
 
     Attributes:
-        tool: What is sold.
+        tool: What is sold, as declared; a price list may have to add what it costs.
         function: Name of the function, under which frameworks list it unless told otherwise.
         description: Its docstring, which frameworks list with it unless told otherwise.
         parameters: Names of the parameters that callers can fill.
@@ -57,8 +95,9 @@ class Declaration:
         may_ask: False where the framework forbids the tool to answer with a question.
         is_async: True for `async def`.
         was_registered: True once somebody read the wrapper's signature, as frameworks do with what they register.
-        served_by: The engine this tool was last made known to.
+        served: The engine this tool was last made known to, and the tool as it is sold there.
         claimed_by: The server that lists it, once one was found to.
+        is_outside: True for a tool without decorator, which the server's price list puts on sale.
     """
 
     tool: Tool
@@ -69,9 +108,25 @@ class Declaration:
     may_ask: bool = True
     is_async: bool = False
     was_registered: bool = False
-    served_by: Engine | None = None
+    served: Served | None = None
     claimed_by: weakref.ref[object] | None = None
+    is_outside: bool = False
     complaints: set[str] = field(default_factory=set)
+
+    def serve(self, engine: Engine, priced_by: Engine | None = None) -> Served:
+        """Make the tool known to `engine`, once.
+
+        Args:
+            engine: Bills it.
+            priced_by: Whose price list counts where that is not the one who bills, as in a test.
+
+        Raises:
+            ConfigurationError: Nothing gives it a price, or no plan can charge for it.
+        """
+        served = self.served
+        if served is None or served.engine is not engine:
+            served = self.served = Served(engine, engine.register((priced_by or engine).priced(self.tool)))
+        return served
 
     def may_be_claimed_by(self, server: object) -> bool:
         return self.claimed_by is None or self.claimed_by() is server
@@ -121,11 +176,11 @@ def behind(function: object) -> Declaration | None:
         found = getattr(function, ATTRIBUTE, None)
         if isinstance(found, Declaration):
             return found
-        function = getattr(function, "__wrapped__", None)
+        function = getattr(function, "__wrapped__", None) or getattr(function, "func", None)
     return None
 
 
-def match(server: object, listed: Mapping[str, Looks]) -> dict[str, Declaration | None]:
+def match(server: object, listed: Mapping[str, Looks]) -> Matches:
     """Find the declarations behind the names that a server lists.
 
     Args:
@@ -133,14 +188,13 @@ def match(server: object, listed: Mapping[str, Looks]) -> dict[str, Declaration 
         listed: What each listed tool looks like.
 
     Returns:
-        The declaration behind a name, or None where there is certainly none. A name is left out where it may stand
-        for a metered function that was registered under a name of the author's choice.
+        The declaration behind each name, as far as that can be told.
 
     Raises:
         ConfigurationError: `@metered` stands above the framework's decorator, so the tool would be free.
     """
     newest_first = [declaration for _, declaration in sorted(_declarations.items(), reverse=True)]
-    found: dict[str, Declaration | None] = {}
+    found = Matches()
     for name, looks in listed.items():
         fitting = [d for d in newest_first if d.function == name and d.parameters == looks.parameters]
         registered = next((d for d in fitting if d.was_registered), None)
@@ -157,7 +211,24 @@ def match(server: object, listed: Mapping[str, Looks]) -> dict[str, Declaration 
             if len(twins) == 1 or not alike:
                 found[name] = twins[0] if twins else None
     _refuse_bare([name for name in listed if found.get(name) is None], listed, newest_first, server)
+    found.unsure = frozenset(listed) - frozenset(found)
     return found
+
+
+def outside(name: str, rates: tuple[Rate, ...]) -> Declaration:
+    """A tool that nobody decorated, on sale by the name that its server lists.
+
+    Raises:
+        ConfigurationError: It costs something that nobody would count.
+    """
+    tool = Tool(_NO_IDENTITY.sub("_", name)[:60], rates)
+    if tool.is_dynamic:
+        unit = next(rate.unit for rate in rates if rate.unit != "call")
+        raise ConfigurationError(
+            f"tool {name!r} is priced per {unit}, but nothing in it counts {unit}s; price it per call, "
+            "or write @metered(units=…) above it"
+        )
+    return Declaration(tool, name, "", frozenset(), is_async=True, is_outside=True)
 
 
 def _refuse_bare(

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import functools
 import inspect
-import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast, overload
 
+from stripe_meter.domain.pricelist import Price
 from stripe_meter.domain.rates import parse_price
-from stripe_meter.domain.refusals import Refusal, billing_unavailable
+from stripe_meter.domain.refusals import Refusal
+from stripe_meter.domain.terms import check_name
 from stripe_meter.domain.tools import Tool
 from stripe_meter.domain.usage import Call
 from stripe_meter.enforcement import current
@@ -26,8 +27,8 @@ from stripe_meter.mcp import refusals, signature, threads
 from stripe_meter.mcp.attachment import engine_of
 from stripe_meter.mcp.caller import read_caller
 from stripe_meter.mcp.calls import Exchange, active, below, current_call, exchange
-from stripe_meter.mcp.charging import billable_units, finish
-from stripe_meter.mcp.declared import Declaration, HasEngine, remember
+from stripe_meter.mcp.charging import billable_units, finish, units_of_failure
+from stripe_meter.mcp.declared import Declaration, HasEngine, Served, remember
 
 if TYPE_CHECKING:
     from stripe_meter.enforcement.engine import Engine
@@ -38,42 +39,62 @@ __all__ = ["current_call", "metered"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-log = logging.getLogger("stripe_meter")
 
-#: Advised to callers while the author has something to repair.
-_RETRY_MISCONFIGURED: Final = 60.0
+@overload
+def metered(price: Callable[P, R], /) -> Callable[P, R]: ...
 
 
+@overload
 def metered(
-    price: str | tuple[str, ...] | None = None,
+    price: Price | None = None,
     *,
     name: str | None = None,
     units: Callable[[Call], int] | None = None,
     max_units: int | None = None,
+    feature: str | None = None,
+    charge_on: Literal["success", "always"] = "success",
     billing: HasEngine | None = None,
-) -> Callable[[Callable[P, R]], Callable[P, R]]:
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+def metered(
+    price: Price | Callable[..., Any] | None = None,
+    *,
+    name: str | None = None,
+    units: Callable[[Call], int] | None = None,
+    max_units: int | None = None,
+    feature: str | None = None,
+    charge_on: Literal["success", "always"] = "success",
+    billing: HasEngine | None = None,
+) -> Any:
     """Charge for each successful call of a tool. Write it directly below `@mcp.tool()`.
 
     Args:
-        price: Such as `"$0.05"`, `"0.002 eur per word"` or `"free"`; a tuple gives several currencies or kinds.
+        price: Such as `"$0.05"`, `"0.002 eur per word"` or `"free"`; a tuple gives several currencies or kinds. Left
+            out, `prices` and `default_price` of the `StripeMeter` say it, by `name`.
         name: Billing identity of the tool; the function's name unless given. Keep it when the function is renamed.
         units: Counts what a finished call used, for prices per something; instead of `current_call().add(…)`.
         max_units: The most units one call is charged.
+        feature: What the caller's plan has to unlock: one of the `features` of a `Subscription`.
+        charge_on: `"always"` charges calls that fail, or that the client gives up, as well; only those that the tool
+            itself makes free with `current_call().cancel()` stay free.
         billing: The `StripeMeter` to use, where one process runs several.
 
     Raises:
         ConfigurationError: The price is not understood, or what stands below cannot be metered.
     """
-    if callable(price):
-        raise ConfigurationError('@metered needs a price; write @metered("$0.05")')
-    if price is None:
-        raise ConfigurationError('@metered() names no price; write @metered("$0.05") or @metered("free")')
-    rates = parse_price(price)
+    if price is not None and not isinstance(price, (str, tuple)) and callable(price):
+        return metered()(price)
+    if charge_on not in ("success", "always"):
+        raise ConfigurationError(f'charge_on={charge_on!r} cannot be used; write "success" or "always"')
+    if feature is not None:
+        check_name(feature, "feature")
+    rates = () if price is None else parse_price(price)
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature.refuse_unfit(function, price)
         shape = signature.read(function)
-        tool = Tool(name or function.__name__, rates, units, max_units)
+        tool = Tool(name or function.__name__, rates, units, max_units, feature, charge_on == "always")
         looks = function.__name__, function.__doc__ or "", shape.filled
         is_async = inspect.iscoroutinefunction(function)
         declaration = Declaration(tool, *looks, billing, shape.may_ask, is_async)
@@ -88,7 +109,7 @@ def metered(
 def _wrap_async(
     function: Callable[..., Awaitable[Any]], declaration: Declaration, shape: signature.Shape
 ) -> Callable[..., Awaitable[Any]]:
-    tool, context, is_hidden, names = declaration.tool, shape.context, shape.is_hidden, shape.arguments
+    context, is_hidden, names = shape.context, shape.is_hidden, shape.arguments
 
     @functools.wraps(function)
     async def metered_tool(*args: Any, **kwargs: Any) -> Any:
@@ -103,12 +124,13 @@ def _wrap_async(
         if within is not None:
             within.entered = True
         try:
-            engine, is_enabled = _engine_for(declaration, within, ctx)
+            served = _served(declaration, within, ctx)
         except ConfigurationError as error:
-            return await refusals.refuse(ctx, _misconfigured(declaration, error), may_ask=False)
-        if not is_enabled:
+            return await refusals.refuse(ctx, refusals.misconfigured(declaration, error), may_ask=False)
+        if served is None:
             with _detached(declaration):
                 return await function(*args, **kwargs)
+        engine, tool = served
         caller = read_caller(ctx, engine)
         admission = engine.admit_warm(tool, caller)
         if admission is None:
@@ -120,12 +142,12 @@ def _wrap_async(
         token = active.set(call)
         try:
             result = await function(*args, **kwargs)
-        except BaseException:
-            finish(within, admission, None)
+        except BaseException as error:
+            finish(within, admission, units_of_failure(declaration, tool, call, error))
             raise
         finally:
             active.reset(token)
-        finish(within, admission, billable_units(declaration, call, result))
+        finish(within, admission, billable_units(declaration, tool, call, result))
         if within is None and engine.waits:
             await admission.delivered()
         return result
@@ -134,7 +156,7 @@ def _wrap_async(
 
 
 def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: signature.Shape) -> Callable[..., Any]:
-    tool, context, is_hidden, names = declaration.tool, shape.context, shape.is_hidden, shape.arguments
+    context, is_hidden, names = shape.context, shape.is_hidden, shape.arguments
 
     @functools.wraps(function)
     def metered_tool(*args: Any, **kwargs: Any) -> Any:
@@ -149,12 +171,13 @@ def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: si
         if within is not None:
             within.entered = True
         try:
-            engine, is_enabled = _engine_for(declaration, within, ctx)
+            served = _served(declaration, within, ctx)
         except ConfigurationError as error:
-            return refusals.refuse_blocking(ctx, _misconfigured(declaration, error), may_ask=False)
-        if not is_enabled:
+            return refusals.refuse_blocking(ctx, refusals.misconfigured(declaration, error), may_ask=False)
+        if served is None:
             with _detached(declaration):
                 return function(*args, **kwargs)
+        engine, tool = served
         caller = read_caller(ctx, engine)
         admission = engine.admit_warm(tool, caller)
         if admission is None:
@@ -170,12 +193,12 @@ def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: si
             if inspect.isawaitable(result):
                 return _finish_later(result, declaration, (within, engine, admission), call)
             threads.raise_if_cancelled()
-        except BaseException:
-            finish(within, admission, None)
+        except BaseException as error:
+            finish(within, admission, units_of_failure(declaration, tool, call, error))
             raise
         finally:
             active.reset(token)
-        finish(within, admission, billable_units(declaration, call, result))
+        finish(within, admission, billable_units(declaration, tool, call, result))
         if within is None and engine.waits:
             threads.wait_delivered(admission)
         return result
@@ -191,12 +214,12 @@ async def _finish_later(
     token = active.set(call)
     try:
         returned = await result
-    except BaseException:
-        finish(within, admission, None)
+    except BaseException as error:
+        finish(within, admission, units_of_failure(declaration, admission.tool, call, error))
         raise
     finally:
         active.reset(token)
-    finish(within, admission, billable_units(declaration, call, returned))
+    finish(within, admission, billable_units(declaration, admission.tool, call, returned))
     if within is None and engine.waits:
         await admission.delivered()
     return returned
@@ -212,43 +235,32 @@ def _detached(declaration: Declaration) -> Iterator[None]:
         active.reset(token)
 
 
-def _engine_for(declaration: Declaration, within: Exchange | None, ctx: Any) -> tuple[Engine, bool]:
-    """The engine that bills this call and whether it bills at all. Raises `ConfigurationError`."""
+def _served(declaration: Declaration, within: Exchange | None, ctx: Any) -> Served | None:
+    """Who bills this call of which tool; None while billing is switched off. Raises `ConfigurationError`."""
     chosen = override.engine
     if chosen is not None:
-        return _engine_instead(chosen, declaration, within)
+        return _instead(chosen, declaration, within)
+    served = declaration.served
     if declaration.billing is not None:
         explicit: Engine | None = declaration.billing.engine
     elif within is not None:
         explicit = below.get() or within.engine
-        if explicit is declaration.served_by:
-            return explicit, explicit.enabled
     else:
         explicit = engine_of(ctx)
+    if served is not None and served.engine is explicit:
+        return served if served.engine.enabled else None
     engine = current.find(explicit)
-    is_enabled = engine.enabled
-    if is_enabled and declaration.served_by is not engine:
-        engine.register(declaration.tool)
-        declaration.served_by = engine
-    return engine, is_enabled
+    return declaration.serve(engine) if engine.enabled else None
 
 
-def _engine_instead(engine: Engine, declaration: Declaration, within: Exchange | None) -> tuple[Engine, bool]:
-    """A test's engine in place of any other: its Checkout leads to the pages of the server that is answering."""
-    if within is not None and within.engine is not engine:
-        engine.routes = within.engine.routes
-        within.engine = engine
-    if engine.enabled and declaration.served_by is not engine:
-        engine.register(declaration.tool)
-        declaration.served_by = engine
-    return engine, engine.enabled
-
-
-def _misconfigured(declaration: Declaration, error: ConfigurationError) -> Refusal:
-    """The author reads what is wrong; the caller only that billing does not work."""
-    if declaration.first_time("configuration"):
-        log.error("Tool %r is refused to everybody: %s", declaration.tool.name, error)
-    return billing_unavailable(declaration.tool.name, declaration.tool.price, _RETRY_MISCONFIGURED)
+def _instead(engine: Engine, declaration: Declaration, within: Exchange | None) -> Served | None:
+    """A test's engine in place of any other; what was configured still says the price."""
+    configured = None if within is None else within.engine
+    if declaration.billing is not None:
+        configured = declaration.billing.engine
+    if within is not None:
+        within.bill_by(engine)
+    return declaration.serve(engine, configured) if engine.enabled else None
 
 
 def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any], names: tuple[str, ...], context: str) -> dict[str, Any]:

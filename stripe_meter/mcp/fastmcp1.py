@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mcp.types import CallToolRequest, ListToolsRequest
 
+from stripe_meter.domain.refusals import Refusal
 from stripe_meter.enforcement.current import override
-from stripe_meter.mcp import declared, refusals
+from stripe_meter.mcp import declared, outside, refusals
 from stripe_meter.mcp.attachment import PRICE_KEY, RECEIPT_KEY, Attachment, Listed, codes, end_at_once
 from stripe_meter.mcp.caller import read_caller
 from stripe_meter.mcp.calls import exchange
-from stripe_meter.mcp.declared import Looks
+from stripe_meter.mcp.declared import Declaration, Looks
 
 if TYPE_CHECKING:
     from stripe_meter.mcp.attach import Handler
@@ -33,10 +34,10 @@ _APPS: Final = ("sse_app", "streamable_http_app")
 
 
 async def listed(server: Any, /) -> Listed:
-    """The SDK lists names, schemas and descriptions, but not functions."""
+    """The SDK lists names, schemas and descriptions, no functions; a private name settles what these leave open."""
     tools = await server.list_tools()
     looks = {t.name: Looks(frozenset(t.inputSchema.get("properties", ())), t.description or "") for t in tools}
-    return declared.match(server, looks)
+    return declared.match(server, looks).settled(server)
 
 
 def install(server: Any, attachment: Attachment, /) -> None:
@@ -114,6 +115,9 @@ class _Calls:
         return response
 
     async def _run(self, request: Any) -> Any:
+        sold = await self._attachment.outside(request.params.name)
+        if sold is not None:
+            return await self._run_outside(sold, request)
         await self._admit_ahead(request.params.name)
         response = await self._inner(request)
         mine = exchange.get()
@@ -123,6 +127,14 @@ class _Calls:
         if refused.may_ask:
             await refusals.ask(self._server.get_context(), refused.refusal)
         return _server_result(refusals.as_text(refused.refusal))
+
+    async def _run_outside(self, sold: Declaration, request: Any) -> Any:
+        ctx = self._server.get_context()
+        result = await outside.serve(sold, ctx, request.params.arguments, lambda: self._inner(request))
+        if not isinstance(result, Refusal):
+            return result
+        await refusals.ask(ctx, result)
+        return _server_result(refusals.as_text(result))
 
     async def _admit_ahead(self, name: str) -> None:
         """Decide on a `def` tool while it can still be awaited."""
@@ -135,8 +147,9 @@ class _Calls:
         if not engine.enabled:
             return
         caller = read_caller(self._server.get_context(), engine)
-        verdict = engine.admit_warm(declaration.tool, caller) or await engine.admit(declaration.tool, caller)
-        mine.prepare(engine, declaration.tool, verdict)
+        tool = declaration.serve(engine, configured).tool
+        verdict = engine.admit_warm(tool, caller) or await engine.admit(tool, caller)
+        mine.prepare(engine, tool, verdict)
 
 
 def _priced_list(attachment: Attachment, inner: Answerer) -> Answerer:

@@ -61,6 +61,9 @@ class _Results:
     def refused(self, refusal: Refusal, /) -> ToolResult:
         return refused(refusal)
 
+    def question(self, question: object, /) -> ToolResult:
+        raise AssertionError("this line's clients are asked while the call runs")
+
     def with_receipt(self, result: ToolResult, receipt: dict[str, Any], /) -> ToolResult:
         result.meta = {**(result.meta or {}), RECEIPT_KEY: receipt}
         return result

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fastmcp import FastMCP
 from fastmcp.server.extensions import ServerExtension
 from fastmcp.tools.base import InputRequiredToolResult, ToolResult
-from mcp.types import CallToolResult
+from mcp.types import CallToolResult, InputRequiredResult
 
 from stripe_meter.mcp import refusals
 from stripe_meter.mcp.attachment import RECEIPT_KEY, Attachment, codes, end_by_exit
@@ -52,6 +52,9 @@ class _Extension(ServerExtension):
 class _Results:
     def refused(self, refusal: Refusal, /) -> ToolResult:
         return ToolResult.from_mcp_result(refusals.as_text(refusal))
+
+    def question(self, question: InputRequiredResult, /) -> ToolResult:
+        return InputRequiredToolResult(question)
 
     def with_receipt(self, result: ToolResult, receipt: dict[str, Any], /) -> ToolResult:
         meta = {**(result.meta or {}), RECEIPT_KEY: receipt}

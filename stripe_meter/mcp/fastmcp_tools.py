@@ -9,20 +9,22 @@ own that. While the check fails, every call is refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastmcp import FastMCP
 from fastmcp.server.middleware import CallNext, Middleware, MiddlewareContext
 from fastmcp.tools.base import Tool, ToolResult
 
-from stripe_meter.mcp import declared
-from stripe_meter.mcp.attachment import PRICE_KEY, Attachment, Listed
+from stripe_meter.domain.refusals import Refusal
+from stripe_meter.mcp import declared, outside, refusals
+from stripe_meter.mcp.attachment import PRICE_KEY, Attachment, Listed, attachments
 from stripe_meter.mcp.declared import Declaration, Looks
 
 if TYPE_CHECKING:
     import mcp.types as mt
+    from mcp.types import InputRequiredResult
 
-    from stripe_meter.domain.refusals import Refusal
     from stripe_meter.mcp.attach import Handler
 
 
@@ -30,6 +32,8 @@ class Results(Protocol):
     """How one line of FastMCP writes its results."""
 
     def refused(self, refusal: Refusal, /) -> ToolResult: ...
+
+    def question(self, question: InputRequiredResult, /) -> ToolResult: ...
 
     def with_receipt(self, result: ToolResult, receipt: dict[str, Any], /) -> ToolResult: ...
 
@@ -40,24 +44,47 @@ async def listed(server: FastMCP[Any], /) -> Listed:
     """FastMCP lists the functions themselves, except for tools of mounted servers, which say where they come from."""
     found: dict[str, Declaration | None] = {}
     unknown: dict[str, Looks] = {}
+    sold_below: dict[str, Declaration] = {}
+    remote: set[str] = set()
     for tool in await server.list_tools(run_middleware=False):
-        original = await _below(tool)
+        owner, original = await _below(server, tool)
+        if owner is not server and (sold := await _outside(owner, original)) is not None:
+            sold_below[tool.name] = sold
         function = getattr(original, "fn", None)
+        if _is_remote(original):
+            remote.add(tool.name)
         if function is None:
             unknown[tool.name] = Looks(frozenset(tool.parameters.get("properties", ())), tool.description or "")
         else:
             found[tool.name] = declared.behind(function)
-    return {**found, **declared.match(server, unknown)}
+    matches = declared.match(server, unknown)
+    matches.update(found)
+    matches.bare = frozenset(remote)
+    for name, declaration in sold_below.items():
+        matches[name] = matches.get(name) or declaration
+    return matches
 
 
-async def _below(tool: Tool | None) -> Tool | None:
-    """The tool of the mounted server that `tool` stands for, however deep; else `tool` itself."""
+async def _below(server: FastMCP[Any], tool: Tool | None) -> tuple[FastMCP[Any], Tool | None]:
+    """The mounted server, however deep, and its tool that `tool` stands for; else these two themselves."""
     while tool is not None:
         child, name = getattr(tool, "_server", None), getattr(tool, "_original_name", None)
         if not isinstance(child, FastMCP) or not isinstance(name, str):
-            return tool
-        tool = await child.get_tool(name)
-    return None
+            break
+        server, tool = child, await child.get_tool(name)
+    return server, tool
+
+
+def _is_remote(tool: Tool | None) -> bool:
+    """Whether the tool stands for one of another server, whose functions are most likely not ours."""
+    return any(base.__name__ == "ProxyTool" for base in type(tool).__mro__)
+
+
+async def _outside(owner: FastMCP[Any], tool: Tool | None) -> Declaration | None:
+    """What the price list of an attached mounted server sells; whoever answers the client meters it."""
+    attachment = attachments.get(owner)
+    found = None if attachment is None or tool is None else await attachment.outside(tool.name)
+    return None if found is None or attachment is None else replace(found, billing=found.billing or attachment)
 
 
 def add_route(server: FastMCP[Any], path: str, methods: list[str], handler: Handler, /) -> None:
@@ -79,11 +106,31 @@ class BillingMiddleware(Middleware):
         name = context.message.name
         if await self._attachment.failure() is not None:
             return self._results.refused(self._attachment.refusal(name))
-        with self._attachment.exchange(name) as mine:
-            result = await call_next(context)
-            mine.answered = not self._results.is_error(result)
+        mine = self._attachment.exchange(name)
+        try:
+            with mine:
+                result = await self._run(context, call_next)
+                mine.answered = not self._results.is_error(result)
+        except Exception:
+            await self._attachment.receipt(mine)  # waits for the delivery of what is charged always
+            raise
         receipt = await self._attachment.receipt(mine)
         return result if receipt is None else self._results.with_receipt(result, receipt)
+
+    async def _run(
+        self,
+        context: MiddlewareContext[mt.CallToolRequestParams],
+        call_next: CallNext[mt.CallToolRequestParams, ToolResult],
+    ) -> ToolResult:
+        message, ctx = context.message, context.fastmcp_context
+        sold = await self._attachment.outside(message.name)
+        if sold is None:
+            return await call_next(context)
+        result = await outside.serve(sold, ctx, message.arguments, lambda: call_next(context))
+        if not isinstance(result, Refusal):
+            return result
+        question = await refusals.ask(ctx, result)
+        return self._results.refused(result) if question is None else self._results.question(question)
 
     async def on_list_tools(
         self,

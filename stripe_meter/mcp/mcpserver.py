@@ -11,11 +11,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.types import CallToolRequestParams
 
-from stripe_meter.mcp import declared, refusals
+from stripe_meter.domain.refusals import Refusal
+from stripe_meter.mcp import declared, outside, refusals
 from stripe_meter.mcp.attachment import PRICE_KEY, RECEIPT_KEY, Attachment, Listed, codes, end_at_once
-from stripe_meter.mcp.declared import Looks
+from stripe_meter.mcp.declared import Declaration, Looks
 
 if TYPE_CHECKING:
     from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -24,10 +26,10 @@ if TYPE_CHECKING:
 
 
 async def listed(server: MCPServer[Any], /) -> Listed:
-    """The SDK lists names, schemas and descriptions, but not functions."""
+    """The SDK lists names, schemas and descriptions, no functions; a private name settles what these leave open."""
     tools = await server.list_tools()
     looks = {t.name: Looks(frozenset(t.input_schema.get("properties", ())), t.description or "") for t in tools}
-    return declared.match(server, looks)
+    return declared.match(server, looks).settled(server)
 
 
 def install(server: MCPServer[Any], attachment: Attachment, /) -> None:
@@ -71,12 +73,19 @@ class _Middleware:
         if failure is not None:
             return refusals.as_text(attachment.refusal(name))
         with attachment.exchange(name) as mine:
-            result = await call_next(ctx)
+            sold = await attachment.outside(name)
+            result = await (call_next(ctx) if sold is None else self._run(sold, ctx, call_next))
             mine.answered = not _is_error(result)
         receipt = await attachment.receipt(mine)
         if receipt is not None and isinstance(result, dict):
             result["_meta"] = {**(result.get("_meta") or {}), RECEIPT_KEY: receipt}
         return result
+
+    async def _run(self, sold: Declaration, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        params = CallToolRequestParams.model_validate(ctx.params)
+        context: Context[Any, Any] = Context(request_context=ctx, input_params=params)
+        result = await outside.serve(sold, context, params.arguments, lambda: call_next(ctx))
+        return await refusals.refuse(context, result, may_ask=True) if isinstance(result, Refusal) else result
 
 
 def _add_prices(result: dict[str, Any], prices: dict[str, dict[str, Any]]) -> None:

@@ -16,19 +16,23 @@ import uuid
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
+from stripe_meter.domain.refusals import Refusal, billing_unavailable
 from stripe_meter.mcp.calls import Refused, exchange
 from stripe_meter.mcp.frameworks import line_of
 
 if TYPE_CHECKING:
     from mcp.types import CallToolResult, InputRequiredResult
 
-    from stripe_meter.domain.refusals import Refusal
+    from stripe_meter.errors import ConfigurationError
+    from stripe_meter.mcp.declared import Declaration
 
 log = logging.getLogger("stripe_meter")
 
 META_KEY: Final = "stripe-meter/payment-required"
 #: Our name among the questions that one answer may ask.
 QUESTION: Final = "stripe_meter.checkout"
+#: Advised to callers while the author has something to repair.
+_RETRY_MISCONFIGURED: Final = 60.0
 #: From this protocol on a question is returned, not sent.
 _STATELESS: Final = "2026-07-28"
 #: Half of what common clients allow a whole call, because the text must still arrive after a question nobody answers.
@@ -49,6 +53,13 @@ def as_text(refusal: Refusal) -> CallToolResult:
             "_meta": {META_KEY: refusal.data()},
         }
     )
+
+
+def misconfigured(declaration: Declaration, error: ConfigurationError) -> Refusal:
+    """The author reads what is wrong; the caller only that billing does not work."""
+    if declaration.first_time("configuration"):
+        log.error("Tool %r is refused to everybody: %s", declaration.tool.name, error)
+    return billing_unavailable(declaration.tool.name, declaration.tool.price, _RETRY_MISCONFIGURED)
 
 
 async def refuse(ctx: Any, refusal: Refusal, *, may_ask: bool) -> Any:

@@ -47,7 +47,7 @@ def refuse_unfit(function: object, price: object) -> None:
 
     The order of the questions matters: each one names the most specific mistake.
     """
-    shown = f"price={price!r}"
+    shown = "" if price is None else f"price={price!r}"
     if declared.behind(function) is not None:
         raise ConfigurationError(f"{_name(function)} is metered twice; keep one @metered({shown}) above it")
     if getattr(function, "__fastmcp__", None) is not None:

@@ -1,7 +1,7 @@
 """Making one run of a test like the next: time stands still, and what is random is drawn from a seed.
 
 Owns which of this library's sources of chance reach Stripe: the identifiers of meter events, the claims in Checkout's
-success addresses, API keys. Production code has no such switch, so they are replaced by name here.
+success addresses, API keys, leases of credits. Production code has no such switch, so they are replaced by name here.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from uuid import UUID
 import time_machine
 
 from stripe_meter.domain import identity
+from stripe_meter.enforcement.credits import prepaid
 from stripe_meter.enforcement.flusher import tallies
 from stripe_meter.gateway import checkout
 
@@ -32,12 +33,14 @@ def repeatable(clock: int, seed: str) -> Iterator[None]:
     def dice(use: str) -> random.Random:
         return random.Random(f"{use} {seed} {clock}")  # noqa: S311  # repeatable on purpose
 
-    boots, claims, keys = dice("boot"), dice("claim"), dice("key")
+    boots, leases, claims, keys = dice("boot"), dice("lease"), dice("claim"), dice("key")
     uuid = SimpleNamespace(uuid4=lambda: UUID(int=boots.getrandbits(128)))
+    lease = SimpleNamespace(uuid4=lambda: UUID(int=leases.getrandbits(128)))
     claim = _but(token_urlsafe=lambda length: f"{claims.getrandbits(8 * length):0{2 * length}x}")
     with ExitStack() as stack:
         stack.enter_context(time_machine.travel(clock, tick=False))
         stack.enter_context(patch.object(tallies, "uuid", uuid))
+        stack.enter_context(patch.object(prepaid, "uuid", lease))
         stack.enter_context(patch.object(checkout, "secrets", claim))
         stack.enter_context(patch.object(identity, "secrets", _but(choice=keys.choice)))
         yield

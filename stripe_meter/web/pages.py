@@ -33,6 +33,11 @@ code, pre { font: .9rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monos
 pre, code.key { display: block; padding: .75rem .9rem; margin: .75rem 0; background: var(--paper);
   border: 1px solid var(--line); border-radius: .5rem; overflow-wrap: anywhere; white-space: pre-wrap; }
 code.key { user-select: all; }
+label { display: block; padding: .75rem .9rem; margin: .75rem 0; border: 1px solid var(--line); border-radius: .5rem;
+  overflow-wrap: anywhere; cursor: pointer; }
+label span { display: block; padding-left: 1.6rem; }
+button { width: 100%; min-height: 3rem; padding: .7rem 1rem; border: 0; border-radius: .5rem; background: var(--ink);
+  color: var(--card); font: inherit; font-weight: 600; cursor: pointer; }
 </style>
 </head>
 <body><main>
@@ -42,13 +47,14 @@ $body
 """)
 
 
-def _page(title: str, body: str) -> str:
+def page(title: str, body: str) -> str:
+    """A whole page; `body` is HTML, `title` text."""
     return _FRAME.substitute(title=escape(title), body=body)
 
 
 def key_shown(key: str) -> str:
     """Paid, and here is the key, this once."""
-    return _page(
+    return page(
         "Paid – your API key",
         f"""<h1>Paid. This is your API key.</h1>
 <p>It is shown <strong>only now</strong>: copy it before you close this page.</p>
@@ -63,7 +69,7 @@ address:</p>
 
 def key_was_shown() -> str:
     """Paid, but somebody has seen the key before."""
-    return _page(
+    return page(
         "Paid",
         """<h1>Paid. Your API key was shown already.</h1>
 <p>A key is shown once. If you did not keep it, ask the seller for a new one; they can revoke the old one.</p>""",
@@ -72,12 +78,12 @@ def key_was_shown() -> str:
 
 def paid() -> str:
     """Paid by somebody who needs no key."""
-    return _page("Paid", "<h1>Paid.</h1>\n<p>Go back to your assistant and call the tool again.</p>")
+    return page("Paid", "<h1>Paid.</h1>\n<p>Go back to your assistant and call the tool again.</p>")
 
 
 def cancelled() -> str:
     """Came back without paying."""
-    return _page(
+    return page(
         "Not paid",
         "<h1>Nothing was charged.</h1>\n<p>The link your assistant showed you stays open if you change your mind.</p>",
     )
@@ -85,7 +91,7 @@ def cancelled() -> str:
 
 def not_found() -> str:
     """The link names no finished payment, or not this payer's."""
-    return _page(
+    return page(
         "Unknown payment",
         """<h1>This link does not belong to a finished payment.</h1>
 <p>It may be too old, incomplete, or not paid yet. Call the tool again to get a new link.</p>""",
@@ -94,7 +100,7 @@ def not_found() -> str:
 
 def try_again() -> str:
     """Stripe could not be asked just now."""
-    return _page(
+    return page(
         "One moment",
         """<h1>Your payment is being looked up.</h1>
 <p>Stripe did not answer just now. Reload this page in a few seconds; nothing is lost.</p>""",

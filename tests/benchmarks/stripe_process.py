@@ -66,6 +66,14 @@ class StripeProcess:
         found: list[dict[str, Any]] = self._ask("GET", f"requests?since={since}")
         return found
 
+    def state(self) -> Any:
+        """Everything the account holds."""
+        return self._ask("GET", "state")
+
+    def advance(self, seconds: float) -> None:
+        """Move the stand-in's clock forward."""
+        self._ask("POST", "clock", {"advance": seconds})
+
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         with urlopen(Request(f"{self.url}/_emulator/{path}", data, method=method), timeout=60) as answer:

@@ -1,4 +1,4 @@
-"""`stripe-meter apply`: what a server sells is created in Stripe, and only that."""
+"""`stripe-meter apply`: what a server sells is created in Stripe, and only that; on sandbox and live account."""
 
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,9 @@ def test_what_is_missing_is_created_and_then_nothing_is_to_do(stripe: EmulatorSe
     env = {"STRIPE_METER_EMULATOR": stripe.url}
     first = run("apply", server(tmp_path), env=env)
     assert first.returncode == 0, first.stderr
-    assert "mcp.summarize  $0.05 a call" in first.stdout
-    assert "Created: summarize, translate." in first.stdout
+    assert "+ create     price    mcp.summarize  $0.05 a unit" in first.stdout
+    assert "6 to create" in first.stdout
+    assert first.stdout.endswith("Done.\n")
     assert "ping" not in first.stdout
     assert event_names(stripe) == ["mcp.summarize", "mcp.translate"]
     again = run("apply", "shop:mcp", env={**env, "PYTHONPATH": str(tmp_path)})
@@ -81,7 +82,8 @@ def test_live_objects_are_created_only_when_somebody_says_so(stripe: EmulatorSer
     for answer in ("n\n", ""):
         refused = run("apply", file, stdin=answer)
         assert refused.returncode == 1
-        assert "your live Stripe account" in refused.stdout
+        assert "Your live Stripe account" in refused.stdout
+        assert "Make these changes?" in refused.stdout
         assert "Traceback" not in refused.stderr
         assert event_names(stripe) == []
     assert run("apply", file, stdin="y\n").returncode == 0
@@ -97,9 +99,11 @@ def test_what_could_not_be_created_is_named(stripe: EmulatorServer, tmp_path: Pa
     env = {"STRIPE_METER_EMULATOR": stripe.url}
     file = server(tmp_path)
     said = sentence(run("apply", file, env=env))
-    assert "not created: summarize, translate" in said
+    assert "HTTP 500" in said
+    assert "not done: product stripe_meter_mcp_summarize" in said
+    assert "price mcp.translate; what is done stays, run the same command again" in said
     stripe.emulator.faults.clear()
-    assert "Created: summarize, translate." in run("apply", file, env=env).stdout
+    assert run("apply", file, env=env).stdout.endswith("Done.\n")
 
 
 def test_a_tool_that_names_its_stripe_meter_is_billed_by_it(stripe: EmulatorServer, tmp_path: Path) -> None:

@@ -21,7 +21,10 @@ except SystemExit as end:
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["demo", "--help"], ["keys", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["demo", "--help"], ["keys", "--help"], ["doctor", "--help"], ["simulate", "--help"]],
+)
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     """Asking for help must not pay for an MCP framework or the Stripe SDK."""
     done = subprocess.run(
@@ -41,12 +44,25 @@ def test_help_names_every_command() -> None:
     """`--help` teaches what there is."""
     shown = run("--help")
     assert shown.returncode == 0
-    for command in ("demo", "dev", "emulator", "keys", "apply"):
+    for command in ("demo", "dev", "emulator", "keys", "plan", "apply", "doctor", "simulate"):
         assert f"  {command} " in shown.stdout
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "dev", "emulator", "keys", "keys create", "keys list", "keys revoke", "apply"]
+    "command",
+    [
+        "demo",
+        "dev",
+        "emulator",
+        "keys",
+        "keys create",
+        "keys list",
+        "keys revoke",
+        "plan",
+        "apply",
+        "doctor",
+        "simulate",
+    ],
 )
 def test_every_command_explains_itself(command: str) -> None:
     """Each command has a help text of its own and exits with 0."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from stripe_meter.domain.account import Subscription
 from stripe_meter.domain.identity import ApiKey, Caller, Principal, stored_keys
+from stripe_meter.domain.offering import Offering
 from stripe_meter.domain.plans import PayAsYouGo
 from stripe_meter.domain.rates import parse_price
 from stripe_meter.domain.refusals import billing_unavailable, payment_required
@@ -36,10 +37,12 @@ def test_a_tool_that_contradicts_itself_is_refused(options: dict[str, Any], mess
 
 def test_pay_as_you_go_needs_a_money_price() -> None:
     """A rate that no plan on sale can charge is an error before the first call."""
+    offering = Offering([PayAsYouGo()])
     with pytest.raises(ConfigurationError, match="no plan on sale can charge"):
-        PayAsYouGo().check(Tool("summarize", parse_price("1 credit")))
-    PayAsYouGo().check(Tool("ping", parse_price("free")))
-    PayAsYouGo().check(Tool("summarize", parse_price(("1 credit", "$0.05"))))
+        offering.check(Tool("summarize", parse_price("1 credit")))
+    offering.check(Tool("ping", parse_price("free")))
+    with pytest.raises(ConfigurationError, match="nobody can ever pay 1 credit a call"):
+        offering.check(Tool("summarize", parse_price(("1 credit", "$0.05"))))
 
 
 def test_a_tool_picks_the_rate_of_the_customers_currency() -> None:
@@ -121,7 +124,7 @@ def test_units_added_to_a_call_sum_up() -> None:
 
 def test_a_receipt_states_exact_minor_units() -> None:
     """As a decimal string, never as a float."""
-    paid = Receipt("summarize", 3, Decimal("3.75"), "eur", "cus_1").meta()
+    paid = Receipt("summarize", 3, Decimal("3.75"), "eur", "cus_1", billed=3).meta()
     assert (paid["amount"], paid["currency"], paid["text"], paid["charged"]) == ("11.25", "eur", "€0.1125", True)
     assert Receipt("ping").meta() == {"tool": "ping", "charged": False}
 

@@ -8,8 +8,12 @@ from decimal import Decimal
 
 import pytest
 
+from stripe_meter.domain.changes import changes
+from stripe_meter.domain.desired import desired
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.enforcement.engine import Engine
+from stripe_meter.gateway.editing import Editor
+from stripe_meter.gateway.gateway import Gateway
 from tests.conftest import a_tool
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +48,7 @@ async def test_a_second_start_creates_nothing(make_engine: Callable[..., Engine]
     await engine.prepare(tools)
     since = stripe.emulator.requests[before:]
     assert [(record.method, record.path) for record in since] == [("GET", "/v1/prices")] * 2
-    assert engine._shelf.get(tools[0]).unit_amounts == {"usd": Decimal(5), "eur": Decimal(4)}  # type: ignore[union-attr]
+    assert engine._shelf.get(tools[0]).price.unit_amounts == {"usd": Decimal(5), "eur": Decimal(4)}  # type: ignore[union-attr]
 
 
 async def test_processes_that_start_together_share_one_catalogue(
@@ -55,7 +59,7 @@ async def test_processes_that_start_together_share_one_catalogue(
     await asyncio.gather(*(engine.prepare([a_tool()]) for engine in engines))
     assert sorted(set(posts(stripe))) == ["/v1/billing/meters", "/v1/prices", "/v1/products"]
     assert len(posts(stripe)) == 3
-    assert len({engine._shelf.need(a_tool()).price for engine in engines}) == 1
+    assert len({engine._shelf.price("mcp.summarize").id for engine in engines}) == 1
 
 
 async def test_a_start_that_was_cut_off_is_finished_by_the_next(
@@ -128,3 +132,51 @@ async def test_lost_answers_create_nothing_twice(engine: Engine, stripe: Emulato
     await engine.prepare([a_tool()])
     state = stripe.emulator.account.store
     assert [len(list(state.all(kind))) for kind in ("product", "billing.meter", "price")] == [1, 1, 1]
+
+
+async def test_two_who_read_before_either_wrote_replace_a_price_once(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """Each sees the old price and makes the new one: Stripe must end up with one new price, and one active."""
+    await make_engine().prepare([a_tool()])
+    engine = make_engine()
+    engine.register(a_tool(price="$0.07"))
+    wanted = desired(engine.offering, engine.tools, "mcp")
+
+    async def both(gateway: Gateway) -> None:
+        found = await gateway.inventories.take(wanted.blueprint)
+        (change,) = changes(wanted, found)
+        editors = [Editor(gateway.connection, gateway.catalogue, found) for _ in range(2)]
+        await asyncio.gather(*(editor.carry_out(change) for editor in editors))
+        assert changes(wanted, await gateway.inventories.take(wanted.blueprint)) == []
+
+    await engine.thread.call(both, 30.0)
+    prices = list(stripe.emulator.account.store.all("price"))
+    assert sorted((row["active"], row["lookup_key"], row["unit_amount"]) for row in prices) == [
+        (False, None, 5),
+        (True, "mcp.summarize", 7),
+    ]
+
+
+async def test_a_long_inventory_is_read_to_its_end(engine: Engine, stripe: EmulatorServer) -> None:
+    """Stripe hands out a hundred at a time; what is on the second page is ours as well."""
+    await engine.prepare([a_tool(f"tool{number}") for number in range(20)])
+    account = stripe.emulator.account
+    for number in range(100):
+        price = next(account.store.all("price"))
+        account.store.add({**price, "id": f"price_foreign_{number}", "lookup_key": None, "metadata": {}})
+    wanted = desired(engine.offering, engine.tools, "mcp")
+    found = await engine.thread.call(lambda gateway: gateway.inventories.take(wanted.blueprint), 30.0)
+    assert changes(wanted, found) == []
+    assert len(found.prices) == 20
+
+
+async def test_a_namespace_that_another_one_begins_with_has_nothing_of_it(
+    make_engine: Callable[..., Engine],
+) -> None:
+    """`stag` must not archive what `staging` sells."""
+    await make_engine(namespace="staging").prepare([a_tool()])
+    engine = make_engine(namespace="stag")
+    wanted = desired(engine.offering, [], "stag")
+    found = await engine.thread.call(lambda gateway: gateway.inventories.take(wanted.blueprint), 30.0)
+    assert (found.products, found.meters, found.prices) == ((), (), ())

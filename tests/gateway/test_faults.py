@@ -11,6 +11,7 @@ import stripe
 from stripe_meter.errors import (
     IdempotencyConflict,
     KeyRefused,
+    PermissionMissing,
     StripeMeterError,
     StripeRejected,
     StripeUnavailable,
@@ -63,7 +64,7 @@ def error(cls: Any, code: str | None = None, status: int = 400, headers: dict[st
         (error(stripe.IdempotencyError), IdempotencyConflict, {}),
         (error(stripe.IdempotencyError, "idempotency_key_in_use", 409), StripeUnavailable, {"ambiguous": False}),
         (error(stripe.AuthenticationError, status=401), KeyRefused, {}),
-        (error(stripe.PermissionError, status=403), KeyRefused, {}),
+        (error(stripe.PermissionError, status=403), PermissionMissing, {}),
         (aiohttp.ClientPayloadError(), StripeUnavailable, {"ambiguous": True}),
         (TimeoutError(), StripeUnavailable, {"ambiguous": True}),
         (ConnectionResetError(), StripeUnavailable, {"ambiguous": True}),

@@ -100,8 +100,10 @@ async def generator() -> AsyncIterator[str]:
 @pytest.mark.parametrize(
     ("decorate", "sentence"),
     [
-        (lambda: metered(plain), 'write @metered("$0.05")'),  # type: ignore[arg-type]  # the mistake under test
-        (lambda: metered(), "names no price"),
+        (lambda: metered(generator), "yields"),
+        (lambda: metered(Context), "which is not a function"),
+        (lambda: metered("$0.05", feature="No Spaces")(plain), "feature 'No Spaces' cannot name objects"),
+        (lambda: metered("$0.05", charge_on="never")(plain), 'write "success" or "always"'),  # type: ignore[call-overload]  # the mistake under test
         (lambda: metered("$0.05")(generator), "yields"),
         (lambda: metered("$0.05")(7), "is not a function"),  # type: ignore[arg-type]  # the mistake under test
         (lambda: metered("$0.05")(metered("$0.05")(plain)), "metered twice"),
@@ -109,7 +111,18 @@ async def generator() -> AsyncIterator[str]:
         (lambda: metered("$0.05", max_units=0)(plain), "max_units=0"),
         (lambda: metered("$0.05", units=lambda call: 1)(plain), "priced per call"),
     ],
-    ids=["bare", "no price", "generator", "not a function", "twice", "name", "max_units", "units per call"],
+    ids=[
+        "bare generator",
+        "bare class",
+        "feature",
+        "charge_on",
+        "generator",
+        "not a function",
+        "twice",
+        "name",
+        "max_units",
+        "units per call",
+    ],
 )
 def test_what_cannot_be_metered_is_refused_with_the_fix(decorate: Callable[[], object], sentence: str) -> None:
     """A mistake shows when the server is imported, not on the invoice."""
@@ -120,7 +133,7 @@ def test_what_cannot_be_metered_is_refused_with_the_fix(decorate: Callable[[], o
 def test_a_price_that_is_not_understood_is_refused_at_decoration() -> None:
     """The sentence is the price grammar's own."""
     with pytest.raises(PriceError, match="could mean"):
-        metered(5)  # type: ignore[arg-type]  # the mistake under test
+        metered(5)  # type: ignore[call-overload]  # the mistake under test
 
 
 def test_an_annotation_that_cannot_be_resolved_is_named() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,7 +22,9 @@ from mcp.types import TextContent
 
 from stripe_meter import StripeMeter, metered
 from stripe_meter.domain.identity import ApiKey
+from stripe_meter.domain.plans import Plan
 from stripe_meter.domain.usage import Call
+from stripe_meter.gateway.checkout import Order
 
 #: A text that every tool of the shop fails on.
 BROKEN: Final = "broken"
@@ -31,14 +33,25 @@ _SHOWN_KEY: Final = re.compile(r'id="api-key"[^>]*>([^<]+)<')
 
 
 @dataclass(frozen=True)
-class Dynamic:
-    """A price by the piece, and how the pieces of a call are counted."""
+class Priced:
+    """A tool of which more is to say than its price.
 
-    price: str
-    units: Callable[[Call], int]
+    Attributes:
+        price: As `@metered` takes it.
+        units: Counts the pieces of a call.
+        max_units: Most of them that one call is charged.
+        feature: What the caller's plan has to unlock.
+        work: What the tool makes of its text.
+    """
+
+    price: str | tuple[str, ...]
+    units: Callable[[Call], int] | None = None
+    max_units: int | None = None
+    feature: str | None = None
+    work: Callable[[str], str] = str.upper
 
 
-Price = str | tuple[str, ...] | Dynamic
+Price = str | tuple[str, ...] | Priced
 
 
 @dataclass(frozen=True)
@@ -64,32 +77,43 @@ class Answer:
 
     @property
     def cost(self) -> str:
-        """Minor units and currency of what was charged, such as `5 usd`; `free` when nothing was."""
-        return f"{self.receipt['amount']} {self.receipt['currency']}" if self.receipt.get("charged") else "free"
+        """What was charged: `5 usd` in minor units, `3 credits`, `free call`; `free` when nothing was."""
+        if not self.receipt.get("charged"):
+            return "free"
+        if self.receipt.get("paid_from") == "allowance":
+            return "free call"
+        if "credits" in self.receipt:
+            return f"{self.receipt['credits']} credits"
+        return f"{self.receipt['amount']} {self.receipt['currency']}"
 
 
 class Shop:
     """One run of the server: another one is another process, which knows nothing of what the first one knew."""
 
-    def __init__(self) -> None:
-        self.billing = StripeMeter()
+    def __init__(self, plans: Sequence[Plan] | None = None, spend_cap: str | None = None) -> None:
+        self.billing = StripeMeter(plans, spend_cap=spend_cap)
         self.server: MCPServer[Any] = MCPServer("Research tools")
         self.billing.attach(self.server)
         self.tools: list[str] = []
         self._http: Any = None
 
     def sell(self, name: str, price: Price) -> None:
-        """Put a tool on sale: it answers its text in capitals, and fails on a broken one."""
+        """Put a tool on sale: it answers its text in capitals, unless told otherwise, and fails on a broken one."""
+        terms = price if isinstance(price, Priced) else Priced(price)
 
         async def tool(text: str) -> str:
             if text == BROKEN:
                 raise ToolError("there is no such page")
-            return text.upper()
+            return terms.work(text)
 
         tool.__name__ = name
-        sold = metered(price.price, units=price.units) if isinstance(price, Dynamic) else metered(price)
+        sold = metered(terms.price, units=terms.units, max_units=terms.max_units, feature=terms.feature)
         self.server.tool()(sold(tool))
         self.tools.append(name)
+
+    def order(self, plan: str) -> Order:
+        """What a caller who buys this plan puts into their basket."""
+        return self.billing.engine.order(next(p for p in self.billing.engine.offering.plans if p.name == plan))
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Shop]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.scenarios.shop import Dynamic
+from tests.scenarios.shop import Priced
 from tests.scenarios.world import World
 
 pytestmark = pytest.mark.anyio
@@ -22,7 +22,7 @@ async def test_a_price_below_a_cent_adds_up_on_the_invoice(world: World) -> None
 
 async def test_words_are_counted_and_billed_exactly(world: World) -> None:
     """A dynamic price is a quantity at a fixed rate, so the invoice stays readable."""
-    by_word = Dynamic("$0.002 per word", lambda call: len(call.result.split()))
+    by_word = Priced("$0.002 per word", lambda call: len(call.result.split()))
     async with world.shop(translate=by_word) as shop:
         key = await world.subscriber(shop)
         assert (await shop.call("translate", "one two three", key=key)).cost == "0.6 usd"

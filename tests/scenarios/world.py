@@ -2,8 +2,8 @@
 
 Owns the verbs a story is told in. Nearly all of them are API requests, the same whatever answers them, so a recording
 of either replays the same story. Two are not: a person paying on a hosted page, which needs a browser at Stripe, and
-the end of a month, which needs a test clock there. Checkout makes no customers on test clocks, so `pays` falls back to
-a subscription by API where there is no page to click.
+time passing, which needs a test clock there. Checkout makes no customers on test clocks, so `pays` falls back to a
+subscription by API where there is no page to click, and stories in which time passes for others are skipped.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from click.testing import CliRunner
 
 from stripe_meter.cli import keys
 from stripe_meter.domain.identity import ApiKey
+from stripe_meter.domain.plans import Plan
 from stripe_meter.emulator.browser import pay_by_forms
 from tests.scenarios.backends import Backend
 from tests.scenarios.shop import Answer, Price, Shop
@@ -66,9 +67,15 @@ class World:
         return self._client.v1
 
     @asynccontextmanager
-    async def shop(self, **prices: Price) -> AsyncIterator[Shop]:
-        """The seller's server, just started; a second one later is the same server after a restart."""
-        shop = Shop()
+    async def shop(self, *plans: Plan, spend_cap: str | None = None, **prices: Price) -> AsyncIterator[Shop]:
+        """The seller's server, just started; a second one later is the same server after a restart.
+
+        Args:
+            plans: What is on offer; pay-as-you-go unless given.
+            spend_cap: The most that one customer may spend.
+            prices: Of its tools, by name.
+        """
+        shop = Shop(plans or None, spend_cap)
         for name, price in prices.items():
             shop.sell(name, price)
         async with shop.open():
@@ -84,16 +91,26 @@ class World:
         """
         if self.payer == "api":
             return await self.subscriber(shop, card=card)
+        key = await self.pays_again(shop, refused, card)
+        assert key is not None, "the success page shows no key"
+        return key
+
+    async def pays_again(self, shop: Shop, refused: Answer, card: str = "good") -> ApiKey | None:
+        """A caller follows the link of their refusal; whoever has a key is shown no other one.
+
+        Raises:
+            Declined: The card was refused, and nothing has happened.
+        """
         try:
             back = urlsplit(await anyio.to_thread.run_sync(pay_by_forms, refused.link, CARDS[card][0], EMAIL))
         except ValueError as error:
             raise Declined(str(error)) from None
-        key = await shop.key_on(f"{back.path}?{back.query}")
-        assert key is not None, "the success page shows no key"
-        return key
+        return await shop.key_on(f"{back.path}?{back.query}")
 
-    async def subscriber(self, shop: Shop, card: str = "good", currency: str = "usd") -> ApiKey:
-        """A customer on a test clock, whom the seller subscribes to everything in the shop.
+    async def subscriber(
+        self, shop: Shop, card: str = "good", currency: str = "usd", plan: str = "pay-as-you-go"
+    ) -> ApiKey:
+        """A customer on a test clock, whom the seller subscribes to a plan of the shop.
 
         Raises:
             Declined: The card was refused, and nothing has happened.
@@ -105,17 +122,25 @@ class World:
             method = self.seller.payment_methods.attach(CARDS[card][1], {"customer": customer}).id
         except stripe.CardError as error:
             raise Declined(error.user_message) from None
+        basket = [
+            {"price": price} if quantity is None else {"price": price, "quantity": quantity}
+            for price, quantity in shop.order(plan).lines
+        ]
         self.seller.subscriptions.create(
             {
                 "customer": customer,
                 "currency": currency,
                 "default_payment_method": method,
-                "items": [{"price": price.id} for price in self.prices(*shop.tools)],
-                "metadata": {"stripe_meter": self.namespace},
+                "items": basket,
+                "metadata": {"stripe_meter": self.namespace, "stripe_meter_plan": plan},
                 "billing_mode": {"type": "flexible"},
             }
         )
         return self.issue_key(customer)
+
+    def acquaintance(self) -> ApiKey:
+        """A customer who has bought nothing; the seller made them by hand and gave them a key."""
+        return self.issue_key(self.seller.customers.create({"metadata": {"stripe_meter": self.namespace}}).id)
 
     # The seller.
 
@@ -143,13 +168,18 @@ class World:
         return [by_key[f"{self.namespace}.{tool}"] for tool in tools]
 
     async def on_the_meter(self, customer: str, **expected: int) -> None:
-        """Stripe's meters come to say these totals; fails when they do not, or when they say more."""
+        """Stripe's meters come to say these totals; fails when they do not, or when they say more.
+
+        Args:
+            customer: `cus_…`.
+            expected: By tool; `calls` are those of plans, `price` what tools of one price share.
+        """
         for tool, total in expected.items():
             seen: list[float] = [0]
 
             def is_counted(tool: str = tool, total: int = total, seen: list[float] = seen) -> bool:
                 seen[0] = self._total(customer, tool)
-                return seen[0] >= total
+                return seen[0] == total
 
             await self._until(is_counted)
             assert seen[0] == total, f"the meter of {tool} says {seen[0]}, not {total}"
@@ -157,10 +187,25 @@ class World:
     def _total(self, customer: str, tool: str) -> float:
         start = self.opening // 60 * 60 - 60
         params = {"customer": customer, "start_time": start, "end_time": start + 3600}
-        meter = self.prices(tool)[0].recurring.meter
-        return float(
-            sum(row.aggregated_value for row in self.seller.billing.meters.event_summaries.list(meter, params).data)
-        )
+        names = f"{self.namespace}.{tool}", f"{self.namespace}:{tool}"
+        meters = self.seller.billing.meters
+        meter = next(m for m in meters.list({"limit": 100}).auto_paging_iter() if m.event_name.startswith(names))
+        return float(sum(row.aggregated_value for row in meters.event_summaries.list(meter.id, params).data))
+
+    def bills(self, customer: str) -> list[int]:
+        """Totals of everything they were billed, in minor units, oldest first."""
+        invoices = self.seller.invoices.list({"customer": customer, "limit": 100}).data
+        return [invoice.total for invoice in reversed(invoices)]
+
+    def credits(self, customer: str) -> int:
+        """What their wallet holds; Stripe keeps it as a balance in the customer's favour."""
+        wallet = self.seller.customers.retrieve(customer).metadata["stripe_meter_wallet"]
+        return -int(self.seller.customers.retrieve(wallet).balance)
+
+    def days_pass(self, days: int) -> None:
+        """For everybody but customers on a test clock; a recording has it already, and Stripe cannot do it."""
+        if self.backend.stand_in is not None:
+            self.backend.stand_in.advance(days * 86_400)
 
     async def end_of_month(self, customer: str) -> Any:
         """The month passes; the customer's invoice for it, charged or refused by the card."""

@@ -68,7 +68,7 @@ def _close_all() -> None:
 
 
 def _on_sigterm(signum: int, frame: FrameType | None) -> None:
-    waiting = [thread for thread in _THREADS if not thread.tallies.is_empty]
+    waiting = [thread for thread in _THREADS if not thread.is_settled]
     if _state.stopping or not waiting:
         for thread in _THREADS:
             thread.hurry()
@@ -90,7 +90,7 @@ def _on_sigterm(signum: int, frame: FrameType | None) -> None:
     for thread in waiting:
         thread.hurry()
     for thread in waiting:
-        thread.flush(thread.deadline)
+        thread.drain(thread.deadline)
     _chain(signum, frame)
 
 

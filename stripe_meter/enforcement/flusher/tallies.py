@@ -7,6 +7,7 @@ customers × meters, not by calls.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 import uuid
@@ -89,11 +90,21 @@ class Tallies:
         self._open: dict[Key, Tally] = {}
         self._in_flight: dict[Key, Sealed] = {}
         self._boot = uuid.uuid4().hex[:16]
+        self._receipts = itertools.count(1)
         self._number = 0
         self._accepted = self._delivered = self._rejected = self._events = 0
         self._asleep = True
 
-    def add(self, customer: str, event_name: str, quantity: int, unit_amount: Decimal, period_end: int = 0) -> None:
+    def add(
+        self,
+        customer: str,
+        event_name: str,
+        quantity: int,
+        unit_amount: Decimal,
+        period_end: int = 0,
+        *,
+        calls: int = 1,
+    ) -> None:
         """Count one call.
 
         Args:
@@ -102,6 +113,7 @@ class Tallies:
             quantity: Metered units, at least 1.
             unit_amount: Price of one unit in minor units, for the bounds on what may be unsent.
             period_end: End of the billing period this usage belongs to, when that period has an end in sight.
+            calls: 0 for what a call that was counted already adds to another meter.
         """
         key = (customer, event_name, period_end)
         with self._lock:
@@ -110,11 +122,15 @@ class Tallies:
                 self._number += 1
                 tally = self._open[key] = Tally(self._number, self.monotonic(), unit_amount)
             tally.quantity += quantity
-            tally.calls += 1
-            self._accepted += 1
+            tally.calls += calls
+            self._accepted += calls
             asleep, self._asleep = self._asleep, False
         if asleep:
             self._wake()
+
+    def next_receipt(self) -> str:
+        """A number that no other receipt has, in this process or another."""
+        return f"{self._boot}{next(self._receipts)}"
 
     def sleep(self) -> bool:
         """Ask to be woken by the next `add`; False when there is something to send already."""

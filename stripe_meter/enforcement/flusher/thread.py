@@ -14,7 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from stripe_meter.enforcement.flusher.exposure import Exposure
 from stripe_meter.enforcement.flusher.tallies import FlusherStats, Tallies
@@ -53,6 +53,22 @@ class InlineExecutor(concurrent.futures.ThreadPoolExecutor):
         return future
 
 
+class Holdings(Protocol):
+    """What a process took at Stripe in advance and gives back when it ends."""
+
+    @property
+    def is_empty(self) -> bool: ...
+
+    async def give_back(self) -> None:
+        """Take nothing more; return when everything was given back."""
+
+    def remainder(self) -> list[tuple[str, int]]:
+        """Who is still without how much."""
+
+    def reset(self) -> None:
+        """In a forked child: all of it is the parent's."""
+
+
 class StripeThread:
     """Runs coroutines next to the gateway, and the flusher beside them."""
 
@@ -64,6 +80,8 @@ class StripeThread:
         #: Bounds and merging window; `open_gateway` sets them from the settings before anything is sent.
         self.exposure = Exposure(most_seconds=300.0, most_amount=5000)
         self.window = WINDOW
+        #: Given back at the end, beside the usage that is sent.
+        self.holdings: Holdings | None = None
         #: Bound once: it is on the warm path of every paid call.
         self.add = self.tallies.add
         self._reset()
@@ -158,6 +176,17 @@ class StripeThread:
             return False
         return True
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the process may end: no usage is pending, and nothing is held."""
+        return self.tallies.is_empty and (self.holdings is None or self.holdings.is_empty)
+
+    def drain(self, timeout: float) -> None:
+        """Wait, at most `timeout` seconds, until usage is sent and everything held is given back."""
+        if self._thread is not None and not self.is_settled:
+            with contextlib.suppress(StripeMeterError):
+                self.call_blocking(lambda _: self._settled(), timeout)
+
     def close(self) -> None:
         """Drain within the deadline and end the thread. Starts no thread, so it is safe at interpreter exit."""
         thread = self._thread
@@ -175,6 +204,8 @@ class StripeThread:
         if rest:
             units = ", ".join(f"{quantity} on {meter} of {customer}" for customer, meter, quantity, _ in rest[:20])
             log.error("ended with usage that Stripe has not accepted, %d entries: %s", len(rest), units)
+        for wallet, units_held in self.holdings.remainder() if self.holdings is not None else ():
+            log.error("ended with up to %d units of the credits of %s not given back", units_held, wallet)
 
     def stats(self) -> FlusherStats:
         return self.tallies.stats()
@@ -191,6 +222,8 @@ class StripeThread:
         _INHERITED.append((self._loop, self._gateway, self._sender, self._thread))
         self.tallies.reset()
         self._reset()
+        if self.holdings is not None:
+            self.holdings.reset()
 
     # In the thread.
 
@@ -234,6 +267,11 @@ class StripeThread:
         assert self._sender is not None
         await self._sender.drained()
 
+    async def _settled(self) -> None:
+        await asyncio.gather(self._drained(), *([] if self.holdings is None else [self.holdings.give_back()]))
+        # A call that ended meanwhile may have been charged.
+        await self._drained()
+
     async def _delivered(self, customer: str, event_name: str) -> None:
         assert self._sender is not None
         await self._sender.delivered(customer, event_name)
@@ -243,14 +281,14 @@ class StripeThread:
         self._sender.hurry()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.deadline):
-                await self._sender.drained()
+                await self._settled()
         done()
 
     async def _finish(self, began: float) -> None:
         remaining = max(0.05, self.deadline - (time.monotonic() - began))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(remaining):
-                await self._drained()
+                await self._settled()
         self._stop.set()
 
     def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
@@ -261,6 +299,10 @@ class StripeThread:
     def _wake(self) -> None:
         self.start()
         self._in_loop(lambda: self._sender.wake() if self._sender else None)
+
+    def in_loop(self, action: Callable[[], object]) -> None:
+        """Run `action` soon in the thread's loop, if there is one; callable from any thread."""
+        self._in_loop(action)
 
     def _in_loop(self, action: Callable[[], object]) -> None:
         loop = self._loop

@@ -1,0 +1,92 @@
+"""Bringing existing subscribers up to date: the items they lack, and the old prices they are still billed by.
+
+Owns what each subscription should hold, by its plan. Adding a tool to the code does not add it to anybody's
+subscription, and Stripe takes usage that no item bills in silence. Never takes an item away. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from stripe_meter.domain.blueprint import MOST_ITEMS, PriceSpec
+from stripe_meter.domain.desired import Desired
+from stripe_meter.domain.found import FoundPrice, Holding, Inventory, Subscriber
+from stripe_meter.domain.money import Money
+from stripe_meter.domain.terms_of import tiers
+
+#: In these Stripe takes no change of items that would ever be billed.
+_OVER = frozenset({"incomplete", "incomplete_expired", "canceled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One item to be added to a subscription, or moved to the price in force.
+
+    Attributes:
+        kind: `lacks` an item, or is billed by an `old` price.
+        subscriber: Whose.
+        price: `price_…` that they should have.
+        name: Its lookup key.
+        item: `si_…` to be moved; None for one to be added.
+        metered: Whether usage is billed by it.
+        shown: Before and after, for people.
+        why_not: Why Stripe would refuse it; None when it can be done.
+    """
+
+    kind: Literal["lacks", "old"]
+    subscriber: Subscriber
+    price: str
+    name: str
+    item: str | None
+    metered: bool
+    shown: str
+    why_not: str | None = None
+
+
+def steps(wanted: Desired, found: Inventory, subscribers: Sequence[Subscriber]) -> list[Step]:
+    """What has to be done so that every subscriber of a plan on sale holds its prices in force."""
+    return [
+        step
+        for one in subscribers
+        if one.ours and one.status not in _OVER
+        for step in _of(one, wanted, found, wanted.plans.get(wanted.plan_of(one.plan), ()))
+    ]
+
+
+def _of(one: Subscriber, wanted: Desired, found: Inventory, keys: Sequence[str]) -> Iterator[Step]:
+    room = MOST_ITEMS - len(one.items)
+    for key in keys:
+        price, spec = found.price(key), wanted.blueprint.price(key)
+        if price is None or not price.active or any(item.price == price.id for item in one.items):
+            continue
+        item = next((item for item in one.items if item.product == price.product), None)
+        shown = f"{_before(item, one.currency)} → {tiers(one.currency, dict(price.amounts).get(one.currency))}"
+        why_not = _why_not(one, spec, price, room if item is None else 1)
+        yield Step(
+            "lacks" if item is None else "old",
+            one,
+            price.id,
+            key,
+            None if item is None else item.id,
+            price.meter is not None,
+            shown,
+            why_not,
+        )
+        room -= item is None
+
+
+def _why_not(one: Subscriber, spec: PriceSpec, price: FoundPrice, room: int) -> str | None:
+    if one.currency not in dict(price.amounts):
+        return (
+            f"it is paid in {one.currency.upper()}, which {spec.lookup_key} does not have; name a price in "
+            f"{one.currency.upper()} in the code"
+        )
+    return None if room > 0 else f"it has {MOST_ITEMS} items already, the most that Stripe allows"
+
+
+def _before(item: Holding | None, currency: str) -> str:
+    if item is None:
+        return "no item"
+    return "an older price" if item.unit_amount is None else str(Money(item.unit_amount, currency))

@@ -1,0 +1,90 @@
+"""A receipt's id: everything a refund has to know, signed, so that nobody has to keep it.
+
+Owns its text form, `rcp_` with the fields of a `Voucher` between bars and a signature behind the last point. The key
+comes from the seller's Stripe key, so only their own processes make or accept one; a caller who changes a digit has no
+receipt any more. It holds no secret and no personal data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from stripe_meter.domain.usage import Ledger, Receipt
+from stripe_meter.errors import ConfigurationError
+
+PREFIX: Final = "rcp_"
+_LEDGERS: Final[dict[str, Ledger]] = {"u": "usage", "p": "plan", "c": "credits", "a": "allowance"}
+
+
+@dataclass(frozen=True, slots=True)
+class Voucher:
+    """What one receipt says was charged.
+
+    Attributes:
+        customer: `cus_…`.
+        event_name: Of the meter it was counted on.
+        quantity: Units on that meter; for credits ledger units.
+        billed: Units of these that cost money.
+        unit_amount: Minor units for one of them.
+        currency: Lower-case ISO code, or None where no money was at stake.
+        charged_at: Unix seconds of Stripe's clock.
+        number: Unique among all receipts of the seller.
+    """
+
+    ledger: Ledger
+    customer: str
+    event_name: str
+    quantity: int
+    billed: int
+    unit_amount: Decimal
+    currency: str | None
+    charged_at: int
+    number: str
+
+
+def signing_key(stripe_key: str) -> bytes:
+    """The key for `seal` and `unseal`; it tells nothing of the Stripe key it comes from."""
+    return hashlib.sha256(b"stripe-meter receipts\n" + stripe_key.encode()).digest()
+
+
+def seal(receipt: Receipt, charged_at: int, number: str, key: bytes) -> str:
+    """The id of a receipt for a charged call."""
+    text = (
+        f"{receipt.ledger[0]}|{receipt.customer}|{receipt.event_name}|{receipt.quantity}|{receipt.billed}|"
+        f"{receipt.unit_amount}|{receipt.currency or ''}|{charged_at}|{number}"
+    )
+    return f"{PREFIX}{text}.{_mac(text, key)}"
+
+
+def unseal(token: str, key: bytes) -> Voucher:
+    """What a receipt's id says.
+
+    Raises:
+        ConfigurationError: It was not made with this key, or somebody changed it.
+    """
+    text, _, mac = token.removeprefix(PREFIX).rpartition(".")
+    parts = text.split("|")
+    if not token.startswith(PREFIX) or len(parts) != 9 or not hmac.compare_digest(mac, _mac(text, key)):
+        raise ConfigurationError(
+            "this is no receipt of this seller; pass the whole `id` of a receipt, made under the same STRIPE_SECRET_KEY"
+        )
+    ledger, customer, event_name, quantity, billed, unit_amount, currency, charged_at, number = parts
+    return Voucher(
+        _LEDGERS[ledger],
+        customer,
+        event_name,
+        int(quantity),
+        int(billed),
+        Decimal(unit_amount),
+        currency or None,
+        int(charged_at),
+        number,
+    )
+
+
+def _mac(text: str, key: bytes) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=12, key=key).hexdigest()

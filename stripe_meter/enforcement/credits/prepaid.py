@@ -1,0 +1,164 @@
+"""Prepaid credits as one of the caller's pockets: from a route to an offer whose purse is a chain.
+
+Owns the wallets of this process, their clock tick, and what happens to them when the process ends or forks. Runs in the
+Stripe thread's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import uuid
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final
+
+from stripe_meter.domain.plans import Credits
+from stripe_meter.enforcement.credits.chain import SLICE_SECONDS
+from stripe_meter.enforcement.credits.grants import give_once
+from stripe_meter.enforcement.credits.steps import Policy
+from stripe_meter.enforcement.credits.wallet import Shortage, Wallet, largest_first
+from stripe_meter.enforcement.gate import Offer
+from stripe_meter.enforcement.ledgers import Spent
+from stripe_meter.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from stripe_meter.domain.account import Account
+    from stripe_meter.domain.offering import Route
+    from stripe_meter.domain.receipts import Voucher
+    from stripe_meter.domain.tools import Tool
+    from stripe_meter.enforcement.flusher.thread import StripeThread
+    from stripe_meter.enforcement.shelf import Shelf
+    from stripe_meter.gateway.gateway import Gateway
+
+log = logging.getLogger("stripe_meter.credits")
+
+#: Seconds between two looks at the clock.
+TICK: Final = 5.0
+#: Slices grow with the number of wallets, so that all together stay at some ten writes a second.
+_A_WALLET: Final = 5
+
+
+class Prepaid:
+    """The wallets that this process serves from."""
+
+    def __init__(self, shelf: Shelf, thread: StripeThread, monotonic: Callable[[], float]) -> None:
+        self._shelf, self._thread, self._monotonic = shelf, thread, monotonic
+        # Kept from being collected in a child: their tasks belong to the parent's loop.
+        self._inherited: list[object] = []
+        self._start()
+
+    def reset(self) -> None:
+        """Start from nothing, as a forked child must: what is held is the parent's."""
+        for wallet in self._wallets.values():
+            wallet.abandon()
+        self._inherited.append((self._wallets, self._ticking))
+        self._start()
+
+    def _start(self) -> None:
+        self._wallets: dict[str, Wallet] = {}
+        self._boot = uuid.uuid4().hex[:16]
+        self._count = itertools.count(1)
+        self._ticking: asyncio.Task[None] | None = None
+
+    async def offer(self, gateway: Gateway, account: Account, tool: Tool, route: Route) -> Offer | Spent | None:
+        """None for a caller who never bought credits."""
+        plan = route.plan
+        assert isinstance(plan, Credits)
+        if account.wallet is None:
+            return None
+        scale = self.scale(plan)
+        most = route.rate.quantity(tool.max_units or 1, scale)
+        found = await self._wallet(gateway, account.wallet, plan).take(most)
+        if isinstance(found, Shortage):
+            return Spent(_why(found, most, scale), 0, "credits")
+        return Offer(
+            account.customer,
+            self._shelf.names.credits,
+            route.rate,
+            Decimal(0),
+            ledger="credits",
+            purse=found,
+            most=most,
+            scale=scale,
+        )
+
+    async def take_back(self, gateway: Gateway, voucher: Voucher) -> None:
+        """Return the credits of one charge; doing it again changes nothing.
+
+        Raises:
+            ConfigurationError: The customer has no wallet any more.
+        """
+        plan, wallet = self._shelf.offering.credits, await gateway.wallets.of(voucher.customer)
+        if plan is None or wallet is None:
+            raise ConfigurationError(f"{voucher.customer} holds no credits here, so this charge cannot be given back")
+        key, marks = f"void:{voucher.number}:credits", {"sm": "void", "receipt": voucher.number}
+        await give_once(
+            gateway, wallet, voucher.billed, plan.currency, key, marks, "a charge taken back", voucher.charged_at
+        )
+        self.granted(wallet)
+
+    def scale(self, plan: Credits) -> int:
+        """Ledger units of one credit, as the packs were sold."""
+        pack = self._shelf.price(self._shelf.names.pack(plan.packs[0].key))
+        return int(pack.metadata.get("scale", 1))
+
+    def granted(self, wallet: str) -> None:
+        """Credits were added to a wallet."""
+        if known := self._wallets.get(wallet):
+            known.granted()
+
+    @property
+    def is_empty(self) -> bool:
+        """True while this process holds nobody's credits; callable from any thread."""
+        return all(wallet.is_empty for wallet in tuple(self._wallets.values()))
+
+    async def give_back(self) -> None:
+        """Give back everything, the largest first; returns when nothing is held."""
+        await asyncio.gather(*(wallet.give_back() for wallet in largest_first(self._wallets.values())))
+
+    def remainder(self) -> list[tuple[str, int]]:
+        """What is still held: wallet and units."""
+        return [(wallet.id, wallet.exposure) for wallet in tuple(self._wallets.values()) if wallet.exposure]
+
+    def _wallet(self, gateway: Gateway, id: str, plan: Credits) -> Wallet:
+        wallet = self._wallets.get(id)
+        if wallet is None:
+            wallet = self._wallets[id] = Wallet(
+                id,
+                plan.currency,
+                Policy(returns=plan.on_crash == "return"),
+                gateway,
+                new_id=lambda: f"{self._boot}-{next(self._count)}",
+                in_loop=self._thread.in_loop,
+                monotonic=self._monotonic,
+                seconds=lambda: max(SLICE_SECONDS, len(self._wallets) // _A_WALLET),
+            )
+        if self._ticking is None or self._ticking.done():
+            self._ticking = asyncio.create_task(self._tick())
+        return wallet
+
+    async def _tick(self) -> None:
+        while self._wallets:
+            await asyncio.sleep(TICK)
+            for wallet in tuple(self._wallets.values()):
+                wallet.tick()
+                if wallet.is_forgettable:
+                    del self._wallets[wallet.id]
+
+
+def _why(shortage: Shortage, most: int, scale: int) -> str:
+    needed = f"This call needs {credits(most, scale)} and {credits(shortage.left, scale)} are left."
+    if not shortage.elsewhere:
+        return needed
+    return (
+        f"{needed} Another {credits(shortage.elsewhere, scale)} are set aside for calls that are running; "
+        "what they do not use comes back within minutes."
+    )
+
+
+def credits(units: int, scale: int) -> str:
+    """Ledger units as credits, for people."""
+    number = f"{Decimal(units) / scale:f}"
+    return f"{number} credit" if number == "1" else f"{number} credits"

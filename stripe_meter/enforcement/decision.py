@@ -1,0 +1,273 @@
+"""The cold half of an admission: who is it, which pocket pays, and if none does, what would help.
+
+Owns the order of these questions and turns every empty pocket into one refusal with the link that mends it. Runs in the
+Stripe thread; what it decides is kept as an `Offer`, so that the next call of the same kind is warm.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from stripe_meter.domain import refusals
+from stripe_meter.domain.plans import Credits, Free, PayAsYouGo
+from stripe_meter.domain.refusals import Refusal
+from stripe_meter.enforcement.caps import Caps
+from stripe_meter.enforcement.changes import Changes
+from stripe_meter.enforcement.counters import Counters
+from stripe_meter.enforcement.credits.prepaid import Prepaid
+from stripe_meter.enforcement.gate import Admission, Offer
+from stripe_meter.enforcement.ledgers import Allowance, Metered, PlanCalls, Spent, day_and_time
+from stripe_meter.enforcement.unpaid import Unpaid
+from stripe_meter.errors import StripeMeterError
+
+if TYPE_CHECKING:
+    from stripe_meter.domain import account as accounts
+    from stripe_meter.domain.account import Account
+    from stripe_meter.domain.identity import Caller
+    from stripe_meter.domain.offering import Route
+    from stripe_meter.domain.refusals import Reason
+    from stripe_meter.domain.tools import Tool
+    from stripe_meter.enforcement.accounts import AccountCache
+    from stripe_meter.enforcement.callers import Callers
+    from stripe_meter.enforcement.flusher.thread import StripeThread
+    from stripe_meter.enforcement.purchases import Purchases
+    from stripe_meter.enforcement.shelf import Shelf
+    from stripe_meter.gateway.checkout import Order
+    from stripe_meter.gateway.gateway import Gateway
+
+log = logging.getLogger("stripe_meter")
+
+#: Seconds a caller is told to wait when the next try may go better by itself.
+RETRY_SOON: Final = 5.0
+
+
+class Decision:
+    """Decides on cold calls.
+
+    Args:
+        pages: Finds the base URL of our pages for a caller.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        accounts: AccountCache,
+        callers: Callers,
+        purchases: Purchases,
+        thread: StripeThread,
+        pages: Callable[[Caller], Awaitable[str]],
+    ) -> None:
+        self._shelf, self._accounts, self._callers = shelf, accounts, callers
+        self._purchases, self._thread, self._pages = purchases, thread, pages
+        counters = Counters()
+
+        def monotonic() -> float:
+            return accounts.monotonic()  # a test may give the accounts another clock
+
+        self._allowance = Allowance(shelf, counters, monotonic)
+        self._plan_calls = PlanCalls(shelf, counters, monotonic)
+        self._metered = Metered(monotonic)
+        self._caps = Caps(shelf, counters, monotonic)
+        self._unpaid = Unpaid(shelf, accounts)
+        self.changes = Changes(shelf)
+        self.prepaid = thread.holdings = Prepaid(shelf, thread, monotonic)
+
+    async def decide(self, gateway: Gateway, tool: Tool, caller: Caller) -> Admission | Refusal:
+        """Admit or refuse a tool that is stocked. Raises `StripeMeterError` where Stripe could not be asked."""
+        account = await self._account(gateway, caller)
+        if account is None:
+            return await self._unknown(gateway, tool, caller)
+        if self._thread.exposure.blocks(account.customer):
+            # More usage is waiting than may be lost.
+            return refusals.billing_unavailable(tool.name, self._shelf.quote(tool), RETRY_SOON)
+        spent: Spent | None = None
+        for route in self._shelf.offering.routes(tool, self._plan_of(account)):
+            if route.rate.kind == "free":
+                return Admission(tool)
+            found = await self._ask(gateway, account, caller, tool, route)
+            if isinstance(found, Refusal):
+                return found
+            if isinstance(found, Offer):
+                bounded = await self._caps.bound(gateway, account, tool, found)
+                if isinstance(bounded, Refusal):
+                    return bounded
+                found = bounded
+                current = self._accounts.get(account.customer) or account
+                current.offers[tool.name] = found
+                return Admission(tool, found, self._thread, found.period_end if self._is_running(found) else 0)
+            if found is not None and (spent is None or found.ledger == "credits"):
+                # Credits can be bought; an allowance has to be waited for.
+                spent = found
+        return await self._refuse(gateway, account, caller, tool, spent)
+
+    def _is_running(self, offer: Offer) -> bool:
+        return self._accounts.monotonic() < offer.period_ends
+
+    def _plan_of(self, account: Account) -> str | None:
+        """Which plan the account is subscribed to; a subscription that names none was bought as pay-as-you-go."""
+        if account.subscription is None:
+            return None
+        fallback = self._shelf.offering.pay_as_you_go
+        return account.subscription.plan or (None if fallback is None else fallback.name)
+
+    async def _ask(
+        self, gateway: Gateway, account: Account, caller: Caller, tool: Tool, route: Route
+    ) -> Offer | Spent | Refusal | None:
+        """One pocket: an offer, why it is empty, a refusal that ends the search, or None where there is none."""
+        if isinstance(route.plan, Free):
+            return await self._allowance.offer(gateway, account, tool, route)
+        if isinstance(route.plan, Credits):
+            return await self.prepaid.offer(gateway, account, tool, route)
+        subscription = account.subscription
+        assert subscription is not None
+        is_trial = subscription.is_trial and not isinstance(route.plan, PayAsYouGo)
+        if not subscription.is_solvent and not is_trial:
+            return await self._insolvent(gateway, tool, subscription)
+        if not isinstance(route.plan, PayAsYouGo):
+            return await self._plan_calls.offer(gateway, account, tool, route)
+        offered = await self._usage(gateway, account, caller, tool)
+        if isinstance(offered, Refusal):
+            return offered
+        current = self._accounts.get(account.customer) or account
+        return await self._unpaid.bound(gateway, current, tool, route.plan, offered)
+
+    async def _usage(self, gateway: Gateway, account: Account, caller: Caller, tool: Tool) -> Offer | Refusal:
+        listing = self._shelf.get(tool)
+        assert listing is not None
+        offered = self._metered.offer(gateway, account, tool, listing)
+        if offered is None:
+            assert account.subscription is not None
+            await gateway.accounts.add_item(account.subscription.id, listing.price.id)
+            account = self._callers.remember(caller, await self._accounts.refresh(account.customer))
+            if account.subscription is not None:
+                offered = self._metered.offer(gateway, account, tool, listing)
+        return offered or refusals.billing_unavailable(tool.name, self._shelf.quote(tool), RETRY_SOON)
+
+    async def _account(self, gateway: Gateway, caller: Caller) -> Account | None:
+        account = await self._callers.cold(caller, gateway)
+        if account is None:
+            customer = None if caller.is_known else await self._purchases.adopted(gateway, caller)
+            return None if customer is None else self._adopt(caller, await self._accounts.load(customer))
+        if _is_behind(account, gateway):
+            newer = await self._accounts.renew(account, gateway.connection.clock.now())
+            account = self._callers.remember(caller, newer)
+        unpaid = account.subscription is None or not account.subscription.is_solvent
+        if self._purchases.is_due(account.customer, only_packs=not unpaid):
+            wallet = await self._purchases.granted(gateway, account.customer)
+            if wallet is not None:
+                self.prepaid.granted(wallet)
+            if unpaid or wallet is not None:
+                account = self._callers.remember(caller, await self._accounts.refresh(account.customer))
+        if account.subscription is not None:
+            self._purchases.subscribed(account.customer)
+        return self._callers.remember(caller, await self.once(gateway, account)) if account.second else account
+
+    async def once(self, gateway: Gateway, account: Account) -> Account:
+        """The account with one subscription: one that was just bought in a second tab is ended and given back."""
+        for second in account.second:
+            try:
+                refunded = await gateway.plan_changes.take_back(second)
+            except StripeMeterError as error:
+                # They are served by the first one; the next cold call tries again.
+                log.error("%s bought twice; %s is not taken back yet: %s", account.customer, second, error)
+                return account
+            log.warning(
+                "%s bought %s while %s was live: cancelled, and %d minor units refunded",
+                account.customer,
+                second,
+                None if account.subscription is None else account.subscription.id,
+                refunded,
+            )
+        return self._accounts.put(replace(account, second=())) if account.second else account
+
+    def _adopt(self, caller: Caller, account: Account) -> Account:
+        log.warning(
+            "this server now bills %s, who has just paid, until it ends; "
+            "for good: stripe-meter keys create %s, and set the key as STRIPE_METER_API_KEY",
+            account.customer,
+            account.customer,
+        )
+        return self._callers.remember(caller, account)
+
+    async def _refuse(
+        self, gateway: Gateway, account: Account, caller: Caller, tool: Tool, spent: Spent | None
+    ) -> Refusal:
+        quote = self._shelf.quote(tool)
+        plan, url = self._shelf.offering.credits, None
+        if spent is not None and spent.ledger == "credits" and plan is not None:
+            order: Order | None = self._shelf.order_of(plan)
+        else:
+            order = self._shelf.order(tool, has_subscription=account.subscription is not None)
+        if order is None and (change := await self._change(gateway, account, caller, tool, spent)) is not None:
+            return change
+        if order is not None:
+            url = await self._purchases.link(gateway, account.customer, order, await self._pages(caller))
+        if spent is not None and spent.ledger == "credits":
+            return refusals.credits_exhausted(tool.name, quote, spent.what, url)
+        if spent is not None:
+            return refusals.allowance_used(tool.name, quote, spent.what, url)
+        if tool.feature is not None:
+            plans = " or ".join(p.name for p in self._shelf.offering.sold_by(tool))
+            return refusals.feature_locked(tool.name, quote, tool.feature, plans, url)
+        if url is None:
+            return refusals.subscription_unusable(tool.name, quote, "does not cover it")
+        return refusals.payment_required(tool.name, quote, url)
+
+    async def _change(
+        self, gateway: Gateway, account: Account, caller: Caller, tool: Tool, spent: Spent | None
+    ) -> Refusal | None:
+        """A subscriber is never sent to a second Checkout, but to a page that changes what they have."""
+        subscription, quote = account.subscription, self._shelf.quote(tool)
+        if subscription is None:
+            return None
+        why = f"{tool.name} costs {quote}, which your plan does not cover." if spent is None else spent.what
+        if spent is None and tool.feature is not None:
+            plans = " or ".join(plan.name for plan in self._shelf.offering.sold_by(tool))
+            why = f"{tool.name} needs {tool.feature!r}, which {plans} unlocks."
+        plan = self._plan_of(account)
+        is_gone = plan is not None and not self._shelf.offering.has(plan)
+        if is_gone:
+            why = f"Your plan {plan!r} is not offered any more. {why}"
+        helping = self.changes.helping(account, tool, spent)
+        if helping is None:
+            return refusals.plan_gone(tool.name, quote, why) if is_gone else None
+        url = self.changes.link(gateway, account, helping, await self._pages(caller))
+        later = day_and_time(max(item.period_end for item in subscription.items))
+        reason: Reason = "allowance_used" if spent is not None else "payment_required"
+        if spent is None and tool.feature is not None:
+            reason = "feature_locked"
+        return refusals.change_needed(tool.name, quote, reason, why, later, url)
+
+    async def _insolvent(self, gateway: Gateway, tool: Tool, subscription: accounts.Subscription) -> Refusal:
+        quote = self._shelf.quote(tool)
+        if subscription.status != "active" and subscription.latest_invoice is not None:
+            url = await gateway.accounts.invoice_url(subscription.latest_invoice)
+            if url is not None:
+                return refusals.invoice_open(tool.name, quote, url)
+        why = f"is {subscription.status}" if subscription.status != "active" else "has no payment method"
+        return refusals.subscription_unusable(tool.name, quote, why)
+
+    async def _unknown(self, gateway: Gateway, tool: Tool, caller: Caller) -> Admission | Refusal:
+        free = self._shelf.offering.free
+        rate = None if free is None else self._shelf.offering.rate(tool, free)
+        if rate is not None and rate.kind == "free":
+            return Admission(tool)
+        quote = self._shelf.quote(tool)
+        order = self._shelf.order(tool, has_subscription=False)
+        if order is None:
+            return refusals.identity_unknown(tool.name, quote)
+        url = await self._purchases.link_for_stranger(gateway, caller, order, await self._pages(caller))
+        if caller.api_key is not None:
+            refuse = refusals.key_refused
+        else:
+            refuse = refusals.identity_required_locally if caller.is_local else refusals.identity_required
+        return refuse(tool.name, quote, url)
+
+
+def _is_behind(account: Account, gateway: Gateway) -> bool:
+    """Whether the snapshot shows a period that is over: since then the plan may be another one."""
+    subscription, now = account.subscription, gateway.connection.clock.now()
+    return subscription is not None and any(0 < item.period_end <= now for item in subscription.items)

@@ -1,0 +1,185 @@
+"""From which pocket a call is paid: one small class for each way to sell, asked in the order of the offering.
+
+Owns turning a route into an `Offer` that the warm path can use without asking anybody, or into the reason why not. Runs
+in the Stripe thread. Reads at most one summary for each customer and period; credits are leased elsewhere.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from stripe_meter.domain.offering import Retired
+from stripe_meter.domain.periods import reset_after, reset_before
+from stripe_meter.domain.plans import Free, Subscription
+from stripe_meter.enforcement.counters import Counters, counted
+from stripe_meter.enforcement.gate import Offer
+
+if TYPE_CHECKING:
+    from stripe_meter.domain.account import Account, Item
+    from stripe_meter.domain.blueprint import Tier
+    from stripe_meter.domain.offering import Route
+    from stripe_meter.domain.tools import Tool
+    from stripe_meter.domain.usage import Ledger
+    from stripe_meter.enforcement.shelf import Listing, Shelf
+    from stripe_meter.gateway.gateway import Gateway
+
+log = logging.getLogger("stripe_meter")
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A pocket that is empty.
+
+    Attributes:
+        what: One sentence for the caller: which limit, and when it starts anew.
+        until: Unix seconds of that moment; 0 when time alone does not fill it.
+        ledger: Which pocket it is.
+    """
+
+    what: str
+    until: int
+    ledger: Ledger = "allowance"
+
+
+class Allowance:
+    """Free calls: counted on a meter without a price, by months that begin on the reset day."""
+
+    def __init__(self, shelf: Shelf, counters: Counters, monotonic: Callable[[], float]) -> None:
+        self._shelf, self._counters, self._monotonic = shelf, counters, monotonic
+
+    async def offer(self, gateway: Gateway, account: Account, tool: Tool, route: Route) -> Offer | Spent:
+        plan = route.plan
+        assert isinstance(plan, Free)
+        now = gateway.connection.clock.now()
+        since, until = reset_before(now, plan.reset_day), reset_after(now, plan.reset_day)
+        event_name = self._shelf.names.free
+        counter = await counted(
+            self._counters,
+            (account.customer, event_name, since),
+            lambda: gateway.usage.total(self._shelf.meter(event_name), account.customer, since),
+            included=plan.calls,
+            limit=plan.calls,
+        )
+        most = route.rate.quantity(tool.max_units or 1)
+        if not counter.take(most):
+            return Spent(f"Your free calls ({plan.calls}) are used until {day_and_time(until)}.", until)
+        ends = self._monotonic() + (until - now)
+        return Offer(account.customer, event_name, route.rate, until=ends, ledger="allowance", purse=counter, most=most)
+
+
+class PlanCalls:
+    """Calls of a subscription plan: included ones, then overage; or a hard stop.
+
+    Whoever is on a plan that is not offered any more gets the included calls they pay for, and never any overage:
+    whether the plan had a hard stop is known to nobody now.
+    """
+
+    def __init__(self, shelf: Shelf, counters: Counters, monotonic: Callable[[], float]) -> None:
+        self._shelf, self._counters, self._monotonic = shelf, counters, monotonic
+        # Prices that are not for sale any more; each is read once.
+        self._old: dict[str, Mapping[str, tuple[Tier, ...]]] = {}
+        self._warned: set[str] = set()
+
+    async def offer(self, gateway: Gateway, account: Account, tool: Tool, route: Route) -> Offer | Spent | None:
+        """None when the subscription has no item that counts calls."""
+        plan, subscription = route.plan, account.subscription
+        assert isinstance(plan, (Subscription, Retired))
+        assert subscription is not None
+        if isinstance(plan, Retired):
+            self._warn(plan.name)
+        event_name = self._shelf.names.calls
+        meter = self._shelf.known_meter(event_name)
+        item = None if meter is None else subscription.item(meter)
+        if item is None or meter is None:
+            return None
+        included, unit_amount = await self._terms(gateway, plan, item)
+        limit = included if isinstance(plan, Retired) or plan.is_capped else None
+        if subscription.is_trial and isinstance(plan, Subscription):
+            included = limit = plan.trial_calls or 0
+        counter = await counted(
+            self._counters,
+            (account.customer, event_name, subscription.id, subscription.since, limit),
+            lambda: gateway.usage.total(meter, account.customer, subscription.since),
+            included=included,
+            limit=limit,
+        )
+        most = route.rate.quantity(tool.max_units or 1) if limit is not None else 0
+        if not counter.take(most):
+            kind = "calls of your trial" if subscription.is_trial else "calls of your plan"
+            return Spent(f"The {kind} ({limit}) are used until {day_and_time(item.period_end)}.", item.period_end)
+        left = item.period_end - gateway.connection.clock.now()
+        ends = self._monotonic() + left
+        return Offer(
+            account.customer,
+            event_name,
+            route.rate,
+            unit_amount,
+            item.currency,
+            item.period_end,
+            ends,
+            until=ends,
+            ledger="plan",
+            purse=counter,
+            most=most,
+        )
+
+    async def _terms(self, gateway: Gateway, plan: Subscription | Retired, item: Item) -> tuple[int, Decimal]:
+        """Included calls and the price of a further one: of this customer's price, which may be older than ours."""
+        price = self._shelf.price(self._shelf.names.plan_calls(plan)) if isinstance(plan, Subscription) else None
+        if price is not None and price.id == item.price:
+            tiers = price.amounts.get(item.currency, ())
+        else:
+            if item.price not in self._old:
+                self._old[item.price] = await gateway.plan_changes.terms(item.price)
+            tiers = self._old[item.price].get(item.currency, ())
+        included = next((tier.up_to for tier in tiers if tier.up_to is not None and tier.unit_amount == 0), 0)
+        return included or 0, tiers[-1].unit_amount if tiers else Decimal(0)
+
+    def _warn(self, plan: str) -> None:
+        if plan not in self._warned:
+            self._warned.add(plan)
+            log.warning(
+                "customers are on plan %r, which is not offered any more: nothing beyond its included calls is served "
+                "to them; put it back, or move them with stripe-meter apply --subscriptions",
+                plan,
+            )
+
+
+class Metered:
+    """Pay-as-you-go: the tool's own meter, at the price of this customer's item."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+
+    def offer(self, gateway: Gateway, account: Account, tool: Tool, listing: Listing) -> Offer | None:
+        """None while no item of the subscription bills the meter: usage without an item is never billed."""
+        assert account.subscription is not None
+        assert listing.price.meter is not None
+        item = account.subscription.item(listing.price.meter)
+        if item is None:
+            return None
+        rate = tool.rate_in(item.currency)
+        unit_amount = item.unit_amount
+        if unit_amount is None and item.price == listing.price.id:
+            unit_amount = listing.price.unit_amounts.get(item.currency)
+        ends = self._monotonic() + item.period_end - gateway.connection.clock.now()
+        return Offer(
+            account.customer,
+            listing.event_name,
+            rate,
+            rate.unit_amount if unit_amount is None else unit_amount,
+            item.currency,
+            item.period_end,
+            ends,
+        )
+
+
+def day_and_time(moment: int) -> str:
+    """A moment for people, in UTC."""
+    at = datetime.fromtimestamp(moment, UTC)
+    return f"{at:%d %B %Y %H:%M} UTC"

@@ -1,0 +1,1 @@
+"""Credits: the model of the protocol, and the real code under an adversary."""

@@ -1,0 +1,129 @@
+"""Spend caps of sellers and of customers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stripe_meter.domain.plans import PayAsYouGo, Subscription
+from stripe_meter.emulator import EmulatorServer
+from stripe_meter.enforcement.engine import Engine
+from stripe_meter.settings import Settings
+from tests.conftest import PAGES, a_tool, pay
+from tests.enforcement.test_engine import admitted, caller_customer, refused
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def capped(stripe: EmulatorServer) -> Any:
+    """Engines with a spend cap, closed at the end."""
+    made: list[Engine] = []
+
+    def make(cap: str, *plans: Any) -> Engine:
+        settings = Settings(emulator=stripe.url, public_url=PAGES)
+        made.append(Engine(plans or (PayAsYouGo(),), settings, spend_cap=cap))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.close()
+
+
+async def set_cap(engine: Engine, customer: str, cap: str) -> None:
+    """Write a customer's own cap, in minor units, and read the customer again."""
+    await engine.thread.call(
+        lambda g: g.connection.write(
+            lambda client, options: client.v1.customers.update_async(
+                customer, {"metadata": {"stripe_meter_spend_cap": cap}}, options
+            )
+        ),
+        5.0,
+    )
+    await engine.thread.call(lambda _: engine._accounts.refresh(customer), 5.0)
+
+
+async def test_a_runaway_agent_is_stopped_at_the_cap(capped: Callable[..., Engine], stripe: EmulatorServer) -> None:
+    """$1.00 a month buys three calls at 30 cents, not a fourth."""
+    engine, tool = capped("$1/month"), a_tool(price="$0.30")
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    for _ in range(3):
+        (await admitted(engine, tool, caller)).settle(1)
+    refusal = await refused(engine, tool, caller)
+    assert refusal.reason == "spend_cap"
+    assert "your spending limit of $1.00 a month is reached" in refusal.text
+
+
+async def test_calls_that_fail_do_not_count(capped: Callable[..., Engine], stripe: EmulatorServer) -> None:
+    """What was set aside for them is given back."""
+    engine, tool = capped("$0.30/day"), a_tool(price="$0.30")
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    for _ in range(5):
+        (await admitted(engine, tool, caller)).release()
+    (await admitted(engine, tool, caller)).settle(1)
+    assert (await refused(engine, tool, caller)).reason == "spend_cap"
+
+
+async def test_another_process_starts_from_what_was_spent(
+    capped: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """The sum is kept in Stripe, on a meter without a price that no invoice shows."""
+    first, tool = capped("$1/month"), a_tool(price="$0.30")
+    await first.prepare([tool])
+    caller = await pay(first, stripe, tool)
+    for _ in range(2):
+        (await admitted(first, tool, caller)).settle(1)
+    assert first.flush()
+    assert first.stats().accepted == 2
+    second = capped("$1/month")
+    await second.prepare([tool])
+    (await admitted(second, tool, caller)).settle(1)
+    assert (await refused(second, tool, caller)).reason == "spend_cap"
+    assert second.flush()
+    stripe.emulator.clock.advance(32 * 86_400)
+    assert [row["total"] for row in stripe.emulator.account.store.all("invoice") if row["total"]] == [90]
+
+
+async def test_a_cap_starts_anew(capped: Callable[..., Engine], stripe: EmulatorServer) -> None:
+    """A daily one at 00:00 UTC."""
+    engine, tool = capped("$0.30/day"), a_tool(price="$0.30")
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    (await admitted(engine, tool, caller)).settle(1)
+    assert (await refused(engine, tool, caller)).reason == "spend_cap"
+    assert engine.flush()
+    stripe.emulator.clock.advance(86_400)
+    await engine.thread.call(lambda _: engine._accounts.refresh(caller_customer(caller)), 5.0)
+    (await admitted(engine, tool, caller)).settle(1)
+
+
+async def test_a_customers_own_cap_counts_when_it_is_lower(
+    capped: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """Set in their metadata, in minor units; a higher one than the seller's changes nothing."""
+    engine, tool = capped("$1/month"), a_tool(price="$0.30")
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    customer = caller_customer(caller)
+    for cap, verdict in (("40", "spend_cap"), ("400", None)):
+        await set_cap(engine, customer, cap)
+        (await admitted(engine, tool, caller)).settle(1)
+        if verdict is not None:
+            assert (await refused(engine, tool, caller)).reason == verdict
+
+
+async def test_overage_of_a_plan_counts_and_included_calls_do_not(
+    capped: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """Two included calls, then 30 cents each: the cap of 50 cents is reached with the second of these."""
+    engine = capped("$0.50/month", Subscription("pro", "$10/month", included=2, overage="$0.30"))
+    tool = a_tool()
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    for _ in range(4):
+        (await admitted(engine, tool, caller)).settle(1)
+    assert (await refused(engine, tool, caller)).reason == "spend_cap"

@@ -1,0 +1,91 @@
+"""Taking a charge back by its receipt: before the flush, after it, and when the invoice is final."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from stripe_meter.domain.tools import Tool
+from stripe_meter.emulator import EmulatorServer
+from stripe_meter.enforcement.engine import Engine
+from stripe_meter.errors import ConfigurationError
+from tests.conftest import a_tool, pay
+from tests.enforcement.test_engine import admitted
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def charged(engine: Engine, stripe: EmulatorServer) -> Callable[[], str]:
+    """Three paid calls of 50 cents; gives the id of the last one's receipt."""
+    tool = a_tool(price="$0.50")
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    for _ in range(3):
+        receipt = (await admitted(engine, tool, caller)).settle(1)
+    assert receipt is not None
+    token = engine.seal(receipt)
+    return lambda: token
+
+
+def totals(stripe: EmulatorServer) -> list[int]:
+    """Of all final invoices that bill something, in minor units."""
+    stripe.emulator.clock.advance(32 * 86_400)
+    return [row["total"] for row in stripe.emulator.account.store.all("invoice") if row["total"]]
+
+
+@pytest.mark.parametrize("is_flushed", [False, True], ids=["before the flush", "after it"])
+async def test_a_refunded_call_is_not_billed(
+    engine: Engine, stripe: EmulatorServer, charged: Callable[[], str], is_flushed: bool
+) -> None:
+    """Three calls, one taken back, however often it is asked for: $1.00."""
+    if is_flushed:
+        assert engine.flush()
+    for _ in range(2):
+        assert await engine.refund(charged()) == "evt"
+    assert engine.flush()
+    assert totals(stripe) == [100]
+
+
+async def test_a_billed_call_is_credited_on_its_invoice(
+    engine: Engine, stripe: EmulatorServer, charged: Callable[[], str]
+) -> None:
+    """The invoice is final, so usage cannot change any more; the customer gets 50 cents once."""
+    assert engine.flush()
+    assert totals(stripe) == [150]
+    notes = [await engine.refund(charged()) for _ in range(2)]
+    assert notes[0] == notes[1]
+    (note,) = stripe.emulator.account.store.all("credit_note")
+    assert (note["id"], note["amount"]) == (notes[0], 50)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [lambda token: token.replace("|1|", "|2|", 1), lambda token: token[:-1] + "x", lambda _: "rcp_"],
+    ids=["quantity", "signature", "empty"],
+)
+async def test_a_receipt_that_somebody_changed_is_none(
+    engine: Engine, stripe: EmulatorServer, charged: Callable[[], str], spoil: Callable[[str], str]
+) -> None:
+    """A caller may show any text as a receipt; only what this seller signed counts."""
+    with pytest.raises(ConfigurationError, match="no receipt of this seller"):
+        await engine.refund(spoil(charged()))
+
+
+async def test_a_receipt_of_another_seller_is_none(
+    make_engine: Callable[..., Engine], charged: Callable[[], str]
+) -> None:
+    """Signed under another Stripe key."""
+    other = make_engine(emulator=None, stripe_secret_key="sk_test_another")
+    with pytest.raises(ConfigurationError, match="no receipt of this seller"):
+        await other.refund(charged())
+
+
+async def test_the_receipts_of_one_seller_differ(engine: Engine, stripe: EmulatorServer) -> None:
+    """Two equal calls are two charges."""
+    tool: Tool = a_tool()
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    receipts = [(await admitted(engine, tool, caller)).settle(1) for _ in range(2)]
+    assert len({engine.seal(receipt) for receipt in receipts if receipt is not None}) == 2
