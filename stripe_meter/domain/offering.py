@@ -76,6 +76,14 @@ class Offering:
             raise ConfigurationError(f"two {kind.__name__} plans are on offer; keep one of them")
         return found[0] if found else None
 
+    def named(self, name: str) -> Plan:
+        """The plan of that name. Raises `ConfigurationError`."""
+        found = next((plan for plan in self.plans if plan.name == name), None)
+        if found is None:
+            names = ", ".join(repr(plan.name) for plan in self.plans)
+            raise ConfigurationError(f"no plan is called {name!r}; on offer are {names}")
+        return found
+
     def rate(self, tool: Tool, plan: Plan | Retired) -> Rate | None:
         """What `tool` costs under `plan`; None when that plan cannot serve it."""
         if isinstance(plan, Free):

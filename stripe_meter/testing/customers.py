@@ -17,8 +17,11 @@ from urllib.parse import parse_qs, urlsplit
 import anyio.to_thread
 
 from stripe_meter.domain.identity import Caller
+from stripe_meter.domain.plans import Free, Plan
 from stripe_meter.domain.refusals import Refusal
+from stripe_meter.domain.terms import whole
 from stripe_meter.emulator.browser import pay_by_forms
+from stripe_meter.enforcement.credits.grants import give_once
 from stripe_meter.enforcement.current import override
 from stripe_meter.enforcement.engine import LOCAL_KEY, Engine
 from stripe_meter.errors import ConfigurationError, StripeUnavailable
@@ -28,6 +31,7 @@ from stripe_meter.testing import bills, reading
 
 if TYPE_CHECKING:
     from stripe_meter.domain.tools import Tool
+    from stripe_meter.gateway.gateway import Gateway
     from stripe_meter.mcp.declared import Declaration
     from stripe_meter.testing.bills import Invoice
 
@@ -135,16 +139,20 @@ class Customer:
         reading.settle(self.url)
 
 
-async def customer(server: Any, *, card: str = "good") -> Customer:
+async def customer(server: Any, *, plan: str | None = None, credits: int | None = None, card: str = "good") -> Customer:
     """Somebody new who has paid, as the callers of `server` do: refused, sent to Checkout, given an API key.
 
     Args:
         server: An `MCPServer` of the MCP SDK or a `FastMCP`, with at least one priced tool.
+        plan: Name of the plan they buy, such as `"pro"`; unless given the first on offer, to which a link leads.
+            With the name of a `Free` plan, or with `credits` alone, they buy nothing.
+        credits: So many credits are given to them, whole, at least 1.
         card: `"good"`, `"declined"`, `"insufficient funds"`, `"declined later"` (taken at Checkout, refused when an
             invoice is due), `"3-d secure"`, or the number of another of Stripe's test cards.
 
     Raises:
-        ConfigurationError: `server` sells nothing, cannot bill, or would not bill on an emulated Stripe.
+        ConfigurationError: `server` sells nothing, cannot bill, would not bill on an emulated Stripe, or has no such
+            plan.
         StripeUnavailable: The emulated Stripe did not answer.
         ValueError: The card was refused, with the words that the payer reads; or there is no such card.
     """
@@ -159,17 +167,60 @@ async def customer(server: Any, *, card: str = "good") -> Customer:
             "ask for the fixture stripe_billing, or write `with use(billing):` around it"
         )
     tool = await _tool_for_sale(engine, sold)
+    bought = await _purchase(engine, tool, plan, number) if plan is not None or credits is None else None
+    if bought is None:
+        bought = await engine.thread.call(_acquaintance, 5.0)
+    known, api_key = bought
+    if credits is not None:
+        await engine.thread.call(lambda gateway: _give(gateway, known, whole(credits, 1, "credits")), 5.0)
+    await engine.thread.call(lambda _: engine._accounts.refresh(known), 5.0)
+    return Customer(known, api_key, url, engine)
+
+
+async def _purchase(engine: Engine, tool: Tool, plan: str | None, card: str) -> tuple[str, str] | None:
+    """Through Checkout: the customer and their API key; None for a plan that is not bought."""
+    named = None if plan is None else engine.offering.named(plan)
+    if isinstance(named, Free):
+        return None
+    link = await _link(engine, tool) if named is None else await _link_to(engine, named)
+    back = await anyio.to_thread.run_sync(pay_by_forms, link, card, "caller@example.com")
+    query = parse_qs(urlsplit(back).query)
+    done = await engine.complete(query["session_id"][0], query["claim"][0])
+    assert done.customer is not None
+    assert done.key is not None
+    return done.customer, done.key.reveal()
+
+
+async def _link(engine: Engine, tool: Tool) -> str:
+    """Where a refused stranger is sent."""
     client = f"a test's customer {next(_numbers)}"
     verdict = await engine.admit(tool, Caller(b"a" + client.encode(), client=client, base_url=_PAGES))
     if not isinstance(verdict, Refusal) or verdict.checkout_url is None:
         said = verdict.text if isinstance(verdict, Refusal) else "billing is switched off"
         raise StripeUnavailable(f"nobody can buy {tool.name}: {said}", ambiguous=False)
-    back = await anyio.to_thread.run_sync(pay_by_forms, verdict.checkout_url, number, "caller@example.com")
-    query = parse_qs(urlsplit(back).query)
-    done = await engine.complete(query["session_id"][0], query["claim"][0])
-    assert done.customer is not None
-    assert done.key is not None
-    return Customer(done.customer, done.key.reveal(), url, engine)
+    return verdict.checkout_url
+
+
+async def _link_to(engine: Engine, plan: Plan) -> str:
+    """Where somebody goes who has chosen `plan` themselves."""
+    order = engine._shelf.order_of(plan)
+    session = await engine.thread.call(lambda gateway: gateway.checkout.for_anybody(order, _PAGES), 5.0)
+    return str(session.url)
+
+
+async def _acquaintance(gateway: Gateway) -> tuple[str, str]:
+    """Somebody who is known by an API key and has bought nothing."""
+    made = await gateway.connection.write(lambda client, options: client.v1.customers.create_async({}, options))
+    return made.id, (await gateway.customers.issue_key(made.id)).reveal()
+
+
+async def _give(gateway: Gateway, customer: str, credits: int) -> None:
+    terms = await gateway.wallets.terms()
+    wallet = await gateway.wallets.ensure(customer)
+    marks = {"sm": "grant", "id": customer}
+    now = int(gateway.connection.clock.now())
+    key = f"grant:{customer}"
+    await give_once(gateway, wallet, credits * terms.scale, terms.currency, key, marks, "given by a test", now)
 
 
 def _card_number(card: str) -> str:

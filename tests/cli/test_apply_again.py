@@ -11,6 +11,8 @@ import pytest
 from tests.cli.conftest import BOTH, EVERY_PLAN, Shop
 from tests.cli.support import TIMEOUT, running
 
+pytestmark = pytest.mark.long
+
 #: More faults than any run makes requests.
 ALWAYS = 100_000
 

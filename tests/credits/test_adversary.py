@@ -26,7 +26,7 @@ from stripe_meter.enforcement.credits.steps import Policy
 from tests.benchmarks.credits import Child, buy
 from tests.benchmarks.credits_caller import engine_at
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 
 BOUGHT = 2000
 PROCESSES = 3

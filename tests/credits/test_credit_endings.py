@@ -14,7 +14,7 @@ from tests.benchmarks.credits import buy
 from tests.benchmarks.credits_caller import BOUGHT
 from tests.credits.test_adversary import read
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.long]
 ROOT = Path(__file__).parents[2]
 
 

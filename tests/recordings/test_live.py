@@ -13,6 +13,8 @@ from stripe_meter.emulator import EmulatorServer
 from tests.recordings.support import ROOT, copied, pytest_in
 from tests.scenarios import backends, live
 
+pytestmark = pytest.mark.long
+
 KEY = "sk_test_" + "x" * 24
 
 

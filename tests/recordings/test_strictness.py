@@ -16,6 +16,8 @@ from stripe_meter.emulator import EmulatorServer
 from stripe_meter.testing import traffic
 from tests.recordings.support import ROOT, copied, edit, failed, pytest_in
 
+pytestmark = pytest.mark.long
+
 MISSING = "a_revoked_key_is_refused_with_a_link_after_the_restart"
 EXTRA = "a_tool_that_fails_is_free"
 OTHER = "a_second_key_of_a_customer_bills_the_same_customer"
