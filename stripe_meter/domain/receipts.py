@@ -55,7 +55,9 @@ def signing_key(stripe_key: str) -> bytes:
 def seal(receipt: Receipt, charged_at: int, number: str, key: bytes) -> str:
     """The id of a receipt for a charged call."""
     text = f"{_terms(receipt)}|{charged_at}|{number}"
-    return f"{PREFIX}{text}.{_mac(text, key)}"
+    mac = _keyed(key).copy()  # as `_mac` does; a call less for every receipt
+    mac.update(text.encode())
+    return f"{PREFIX}{text}.{mac.hexdigest()}"
 
 
 def unseal(token: str, key: bytes) -> Voucher:

@@ -182,7 +182,8 @@ class Engine:
         thread = self.thread
         if thread.exposure.is_tight and thread.exposure.blocks(account.customer):
             return None
-        if offered.is_limited and (now >= offered.until or not offered.take()):
+        is_limited = offered.purse is not None or offered.cap is not None
+        if is_limited and (now >= offered.until or not offered.take()):
             return None
         # After the end of its period the snapshot is old, and the plan may be another one.
         return Admission(tool, offered, thread, offered.period_end) if now < offered.period_ends else None
