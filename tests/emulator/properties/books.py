@@ -45,9 +45,21 @@ class Books:
         parts = [(1, row["credit"]) if row["credit"] else (-1, row["debit"]) for row in rows]
         return available, ledger, sum(sign * part["amount"]["monetary"]["value"] for sign, part in parts)
 
+    def lines(self, invoice: Any) -> list[Any]:
+        """All lines of an invoice; ten of them are in the invoice itself."""
+        lines = invoice["lines"]
+        return self.desk.rows(f"/v1/invoices/{invoice['id']}/lines") if lines["has_more"] else list(lines["data"])
+
+    def amounts(self, invoice: Any) -> dict[str, int]:
+        """What each price of an invoice comes to."""
+        found: dict[str, int] = {}
+        for line in self.lines(invoice):
+            found[price_of(line)] = found.get(price_of(line), 0) + line["amount"]
+        return found
+
     def uses(self, customer: str, invoice: Any) -> list[tuple[str, str, int]]:
         """Which grant paid how much for which price of an invoice, by the transactions: (price, grant, amount)."""
-        prices = {line["id"]: price_of(line) for line in invoice["lines"]["data"]}
+        prices = {line["id"]: price_of(line) for line in self.lines(invoice)}
         found = []
         for row in self.desk.rows(TRANSACTIONS, {"customer": customer}):
             applied = (row["debit"] or {}).get("credits_applied")
@@ -60,11 +72,3 @@ class Books:
 def price_of(line: Any) -> str:
     """The price of an invoice line."""
     return str(line["pricing"]["price_details"]["price"])
-
-
-def amounts(invoice: Any) -> dict[str, int]:
-    """What each price of an invoice comes to."""
-    found: dict[str, int] = {}
-    for line in invoice["lines"]["data"]:
-        found[price_of(line)] = found.get(price_of(line), 0) + line["amount"]
-    return found

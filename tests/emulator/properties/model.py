@@ -242,3 +242,9 @@ class Model:
             for grant in self.grants.values():
                 if grant.customer == bill.customer and grant.expires <= self.now:
                     grant.left = 0
+
+
+def number_of(text: str) -> Fraction | None:
+    """The value of an event, or None when it is no plain number of at most 15 digits."""
+    digits = text.lstrip("-").replace(".", "", 1)
+    return Fraction(text) if digits.isdecimal() and len(digits) <= 15 else None

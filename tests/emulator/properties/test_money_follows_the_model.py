@@ -1,6 +1,6 @@
 """A seller's months, made up step by step: the emulator's books against a second, small account.
 
-Meters, events, corrections, prices, grants, balances, subscriptions and time in any order; after each step both must
+Meters, events, corrections, prices, grants, balances, subscriptions and time in any order; every few steps both must
 agree to the cent. `HYPOTHESIS_PROFILE=deep` tries for minutes instead of seconds.
 """
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.emulator.properties.arithmetic import Interval, Price
-from tests.emulator.properties.books import Books, amounts
+from tests.emulator.properties.books import Books
 from tests.emulator.properties.desk import Desk
 from tests.emulator.properties.effort import effort
 from tests.emulator.properties.model import (
@@ -28,6 +28,7 @@ from tests.emulator.properties.model import (
     Grant,
     Model,
     Subscription,
+    number_of,
 )
 from tests.emulator.properties.strategies import EVENTS, GRANTS, INTERVALS, PAUSES, prices
 
@@ -99,7 +100,7 @@ class Months(RuleBasedStateMachine):
             assert "already exists" in reply.body["error"]["message"]
             return
         assert reply.status == 200, reply.body
-        number = _number(value) if formula != "count" else Fraction(1)
+        number = number_of(value) if formula != "count" else Fraction(1)
         fine = number is not None and -BACK <= at - self.model.now <= AHEAD
         counted = self.model.now + self.model.lag if fine else FOREVER
         self.model.events.append(Event(customer, meter, identifier, number or Fraction(0), at, self.model.now, counted))
@@ -302,7 +303,7 @@ class Months(RuleBasedStateMachine):
         for bill in self.model.drafts:
             invoice = self._invoice(bill)
             assert invoice["status"] == "draft"
-            assert amounts(invoice) == _totals(self.model.priced(bill, self.model.now))
+            assert self.books.amounts(invoice) == _totals(self.model.priced(bill, self.model.now))
 
     def previews_price_the_running_period(self) -> None:
         """A preview is the usage so far and the next fees; nothing of it is billed yet."""
@@ -311,7 +312,9 @@ class Months(RuleBasedStateMachine):
             fees = [] if one.ends < FOREVER else [price for price in one.prices if not price.meter]
             bill = Bill(one.id, one.customer, "upcoming", *one.period, metered, fees, 0)
             preview = self.desk.must("POST", "/v1/invoices/create_preview", {"subscription": one.id})
-            assert amounts(preview) == _totals(self.model.priced(bill, self.model.now))
+            lines = _totals(self.model.priced(bill, self.model.now))
+            assert preview["subtotal"] == sum(lines.values())
+            assert preview["lines"]["has_more"] or self.books.amounts(preview) == lines
 
     # -- helpers ----------------------------------------------------------------------------------------------------
 
@@ -325,7 +328,7 @@ class Months(RuleBasedStateMachine):
         bill.lines = self.model.priced(bill, self.model.now)
         invoice = self._invoice(bill)
         assert invoice["billing_reason"] == bill.reason
-        assert amounts(invoice) == _totals(bill.lines)
+        assert self.books.amounts(invoice) == _totals(bill.lines)
         uses = self.books.uses(bill.customer, invoice)
         self.model.pay_by_credits(bill, uses)
         self.model.settle(bill)
@@ -381,12 +384,6 @@ class Months(RuleBasedStateMachine):
 
 def _totals(lines: dict[str, list[int]]) -> dict[str, int]:
     return {price: sum(amounts) for price, amounts in lines.items()}
-
-
-def _number(text: str) -> Fraction | None:
-    """The value of an event, or None when it is no plain number of at most 15 digits."""
-    digits = text.lstrip("-").replace(".", "", 1)
-    return Fraction(text) if digits.isdecimal() and len(digits) <= 15 else None
 
 
 CHECKS = (

@@ -43,7 +43,7 @@ def test_each_parameter_is_refused_exactly_where_the_contract_refuses_it(contrac
     assert world.desk.emulator.violations == []
 
 
-@effort(examples=150, deep_examples=1_000)
+@effort(examples=100, deep_examples=1_000)
 @given(contract=st.sampled_from(FILE or TYPES), dice=st.randoms(use_true_random=False))
 def test_parameters_together_are_refused_exactly_where_the_contract_refuses_them(
     contract: Contract, dice: random.Random
