@@ -107,7 +107,7 @@ def _carry_out(shop: Shop, view: View, work: Sequence[Change]) -> None:
     with _progress(work, lambda change: f"{change.kind} {change.what} {change.name}") as steps:
         for number, change in enumerate(steps):
             try:
-                shop.ask(lambda _, change=change: one.carry_out(change))  # type: ignore[misc]
+                shop.ask(lambda _, change=change: one.carry_out(change))  # type: ignore[misc]  # bound per round
             except StripeUnavailable as error:
                 names = ", ".join(f"{later.what} {later.name}" for later in work[number:])
                 raise StripeUnavailable(
@@ -139,7 +139,7 @@ def _subscriptions(shop: Shop, teller: Teller, *, yes: bool) -> None:
     with _progress(todo, lambda step: f"{step.subscriber.id} {step.name}") as rows:
         for step in rows:
             try:
-                shop.ask(lambda gateway, step=step: carry_out(gateway, step))  # type: ignore[misc]
+                shop.ask(lambda gateway, step=step: carry_out(gateway, step))  # type: ignore[misc]  # bound per round
             except StripeUnavailable as error:
                 raise StripeUnavailable(
                     f"{error}; stopped at {step.subscriber.id}; what is done stays, run the same command again",

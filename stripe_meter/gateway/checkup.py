@@ -96,7 +96,7 @@ class Checkup:
     async def _wallets(self) -> tuple[Wallet, ...]:
         customers = await every(
             self._connection,
-            lambda client, page: client.v1.customers.list_async(page),  # type: ignore[arg-type]
+            lambda client, page: client.v1.customers.list_async(page),
             most=_MOST_PAGES,
         )
         if len(customers) >= _MOST_PAGES * PAGE:
@@ -124,7 +124,7 @@ class Checkup:
     async def _endpoints(self) -> tuple[Endpoint, ...]:
         rows = await every(
             self._connection,
-            lambda client, page: client.v1.webhook_endpoints.list_async(page),  # type: ignore[arg-type]
+            lambda client, page: client.v1.webhook_endpoints.list_async(page),
         )
         return tuple(Endpoint(row.id, row.url, row.api_version, row.status == "enabled") for row in rows)
 
@@ -141,7 +141,7 @@ class Checkup:
     async def _bills(self) -> tuple[Bill, ...]:
         rows = await every(
             self._connection,
-            lambda client, page: client.v1.invoices.list_async(page),  # type: ignore[arg-type]
+            lambda client, page: client.v1.invoices.list_async(page),
             most=1,
         )
         return tuple(

@@ -79,7 +79,7 @@ class Editor:
     async def _detach(self, product: str, gone: set[str]) -> None:
         attached = await every(
             self._connection,
-            lambda client, page: client.v1.products.features.list_async(product, page),  # type: ignore[arg-type]
+            lambda client, page: client.v1.products.features.list_async(product, page),
         )
         for row in attached:
             if str(row.entitlement_feature.lookup_key) in gone:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 PAGE: Final = 100
 _EXPAND: Final = ["data.tiers", "data.currency_options", "data.currency_options.tiers"]
 
-Fetch = Callable[["stripe.StripeClient", dict[str, Any]], Awaitable[Any]]
+#: Takes the client and a page's parameters; `Any`, because each list of the SDK's has a TypedDict of its own for them.
+Fetch = Callable[["stripe.StripeClient", Any], Awaitable[Any]]
 
 
 async def every(connection: Connection, fetch: Fetch, *, most: int | None = None) -> list[Any]:
@@ -46,7 +47,7 @@ async def every(connection: Connection, fetch: Fetch, *, most: int | None = None
     cursor: dict[str, Any] = {}
     while most is None or pages < most:
         page = await connection.read(
-            lambda client, cursor=cursor: fetch(client, {"limit": PAGE, **cursor}),  # type: ignore[misc]
+            lambda client, cursor=cursor: fetch(client, {"limit": PAGE, **cursor}),  # type: ignore[misc]  # bound per round
             Priority.CATALOGUE,
         )
         rows += page.data
@@ -78,18 +79,18 @@ class Inventories:
 
     async def subscribers(self) -> tuple[Subscriber, ...]:
         """Every live subscription of the account, oldest first; Stripe lists what has not ended."""
-        rows = await every(self._connection, lambda client, page: client.v1.subscriptions.list_async(page))  # type: ignore[arg-type]
+        rows = await every(self._connection, lambda client, page: client.v1.subscriptions.list_async(page))
         return tuple(sorted([await self._subscriber(row) for row in rows], key=lambda one: (one.created, one.id)))
 
     async def has_wallets(self) -> bool:
         """Whether anybody was ever sold credits."""
-        rows = await every(self._connection, lambda client, page: client.v1.customers.list_async(page))  # type: ignore[arg-type]
+        rows = await every(self._connection, lambda client, page: client.v1.customers.list_async(page))
         return any(WALLET_OF in plain(row.metadata) for row in rows)
 
     async def _features(self, wanted: set[str]) -> tuple[FoundFeature, ...]:
         rows = await every(
             self._connection,
-            lambda client, page: client.v1.entitlements.features.list_async(page),  # type: ignore[arg-type]
+            lambda client, page: client.v1.entitlements.features.list_async(page),
         )
         return tuple(
             FoundFeature(row.id, str(row.lookup_key), str(row.name), bool(row.active), self._ours(row))
@@ -98,7 +99,7 @@ class Inventories:
         )
 
     async def _products(self, wanted: set[str], fees: set[str], features: set[str]) -> tuple[FoundProduct, ...]:
-        rows = await every(self._connection, lambda client, page: client.v1.products.list_async(page))  # type: ignore[arg-type]
+        rows = await every(self._connection, lambda client, page: client.v1.products.list_async(page))
         return tuple(
             [
                 FoundProduct(
@@ -117,12 +118,12 @@ class Inventories:
     async def _attached(self, product: str, features: set[str]) -> tuple[str, ...]:
         rows = await every(
             self._connection,
-            lambda client, page: client.v1.products.features.list_async(product, page),  # type: ignore[arg-type]
+            lambda client, page: client.v1.products.features.list_async(product, page),
         )
         return tuple(str(row.entitlement_feature.lookup_key) for row in rows if row.entitlement_feature.id in features)
 
     async def _meters(self) -> tuple[FoundMeter, ...]:
-        rows = await every(self._connection, lambda client, page: client.v1.billing.meters.list_async(page))  # type: ignore[arg-type]
+        rows = await every(self._connection, lambda client, page: client.v1.billing.meters.list_async(page))
         return tuple(
             FoundMeter(
                 row.id,
@@ -140,14 +141,14 @@ class Inventories:
         """Active ones, and those that were switched off but still hold a name that is wanted."""
         rows = await every(
             self._connection,
-            lambda client, page: client.v1.prices.list_async({**page, "active": True, "expand": _EXPAND}),  # type: ignore[arg-type]
+            lambda client, page: client.v1.prices.list_async({**page, "active": True, "expand": _EXPAND}),  # type: ignore[arg-type]  # merged at run time
         )
         missing = sorted(wanted - {str(row.lookup_key) for row in rows})
         for start in range(0, len(missing), CHUNK):
             keys = missing[start : start + CHUNK]
             rows += await every(
                 self._connection,
-                lambda client, page, keys=keys: client.v1.prices.list_async(  # type: ignore[misc]
+                lambda client, page, keys=keys: client.v1.prices.list_async(  # type: ignore[misc]  # bound per round
                     {**page, "active": False, "lookup_keys": keys, "expand": _EXPAND}
                 ),
             )
@@ -162,7 +163,7 @@ class Inventories:
         if row.items.has_more:
             items = await every(
                 self._connection,
-                lambda client, page: client.v1.subscription_items.list_async({**page, "subscription": row.id}),  # type: ignore[typeddict-item]
+                lambda client, page: client.v1.subscription_items.list_async({**page, "subscription": row.id}),  # type: ignore[typeddict-item]  # merged at run time
             )
         metadata = plain(row.metadata)
         return Subscriber(
