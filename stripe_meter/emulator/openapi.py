@@ -123,10 +123,10 @@ def as_json_schema(node: Any) -> Any:
 
 
 def _request_schema(operation: JSON) -> JSON:
-    """The body's schema, or an object made of the query's parameters."""
+    """The body's schema, or an object made of the query's parameters; a GET of the file has an empty body as well."""
     content = operation.get("requestBody", {}).get("content", {})
     for kind in BODIES:
-        if kind in content:
+        if kind in content and content[kind]["schema"].get("properties"):
             schema: JSON = content[kind]["schema"]
             return schema
     query = [one for one in operation.get("parameters", ()) if one["in"] == "query"]
