@@ -11,13 +11,17 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
 from typing import Final
 
-from stripe_meter.domain.usage import Ledger, Receipt
+from stripe_meter.domain.usage import Charge, Ledger
 from stripe_meter.errors import ConfigurationError
 
 PREFIX: Final = "rcp_"
+#: Charges that share a digest, hexadecimal digits of each signature, and how many digests are remembered.
+_PLACES: Final = 8
+_TAG: Final = 16
+_MOST_SHEETS: Final = 1024
+_LONGEST: Final = 512
 _LEDGERS: Final[dict[str, Ledger]] = {"u": "usage", "p": "plan", "c": "credits", "a": "allowance"}
 
 
@@ -32,7 +36,7 @@ class Voucher:
         billed: Units of these that cost money.
         unit_amount: Minor units for one of them.
         currency: Lower-case ISO code, or None where no money was at stake.
-        charged_at: Unix seconds of Stripe's clock.
+        charged_at: Unix seconds of Stripe's clock, as exact as the meter event that the call became part of.
         number: Unique among all receipts of the seller.
     """
 
@@ -47,61 +51,77 @@ class Voucher:
     number: str
 
 
-def signing_key(stripe_key: str) -> bytes:
-    """The key for `seal` and `unseal`; it tells nothing of the Stripe key it comes from."""
-    return hashlib.sha256(b"stripe-meter receipts\n" + stripe_key.encode()).digest()
+class Sealer:
+    """Makes receipts' ids and reads them.
 
-
-def seal(receipt: Receipt, charged_at: int, number: str, key: bytes) -> str:
-    """The id of a receipt for a charged call."""
-    text = f"{_terms(receipt)}|{charged_at}|{number}"
-    mac = _keyed(key).copy()  # as `_mac` does; a call less for every receipt
-    mac.update(text.encode())
-    return f"{PREFIX}{text}.{mac.hexdigest()}"
-
-
-def unseal(token: str, key: bytes) -> Voucher:
-    """What a receipt's id says.
-
-    Raises:
-        ConfigurationError: It was not made with this key, or somebody changed it.
+    Args:
+        stripe_key: The seller's secret key; the ids tell nothing of it.
     """
-    text, _, mac = token.removeprefix(PREFIX).rpartition(".")
-    parts = text.split("|")
-    if not token.startswith(PREFIX) or len(parts) != 9 or not hmac.compare_digest(mac, _mac(text, key)):
-        raise ConfigurationError(
-            "this is no receipt of this seller; pass the whole `id` of a receipt, made under the same STRIPE_SECRET_KEY"
+
+    __slots__ = ("_begun", "_sheets")
+
+    def __init__(self, stripe_key: str) -> None:
+        key = hashlib.sha256(b"stripe-meter receipts\n" + stripe_key.encode()).digest()
+        # The beginning of every signature; taking in the key anew would be half of the work.
+        self._begun = hashlib.blake2b(digest_size=_PLACES * _TAG // 2, key=key)
+        self._sheets: dict[tuple[str, str, int], tuple[str, str]] = {}
+
+    def seal(self, terms: str, charge: Charge) -> str:
+        """The id of a receipt for a charged call.
+
+        Args:
+            terms: Of the receipt.
+            charge: What was counted.
+        """
+        batch, place = charge
+        key = (terms, batch, place // _PLACES)
+        head, tags = self._sheets.get(key) or self._sheet(key)
+        at = place % _PLACES * _TAG
+        return f"{head}{place}.{tags[at : at + _TAG]}"
+
+    def unseal(self, token: str) -> Voucher:
+        """What a receipt's id says.
+
+        Raises:
+            ConfigurationError: It was not made with this key, or somebody changed it.
+        """
+        if not self._is_ours(token):
+            raise ConfigurationError(
+                "this is no receipt of this seller; pass the whole `id` of a receipt, made under the same "
+                "STRIPE_SECRET_KEY"
+            )
+        text = token.removeprefix(PREFIX).rpartition(".")[0]
+        ledger, customer, event_name, quantity, billed, unit_amount, currency, number = text.split("|")
+        return Voucher(
+            _LEDGERS[ledger],
+            customer,
+            event_name,
+            int(quantity),
+            int(billed),
+            Decimal(unit_amount),
+            currency or None,
+            int(number.partition(".")[0]),
+            number,
         )
-    ledger, customer, event_name, quantity, billed, unit_amount, currency, charged_at, number = parts
-    return Voucher(
-        _LEDGERS[ledger],
-        customer,
-        event_name,
-        int(quantity),
-        int(billed),
-        Decimal(unit_amount),
-        currency or None,
-        int(charged_at),
-        number,
-    )
 
+    def _is_ours(self, token: str) -> bool:
+        """Whether signing the same terms and number gives the same text."""
+        if len(token) > _LONGEST or not token.isascii():
+            return False
+        terms, _, number = token.removeprefix(PREFIX).rpartition("|")
+        batch, _, place = number.rpartition(".")[0].rpartition(".")
+        return place.isdigit() and hmac.compare_digest(token, self.seal(terms, (batch, int(place))))
 
-@lru_cache(maxsize=1024)
-def _terms(receipt: Receipt) -> str:
-    """What is the same in most receipts of one customer; writing it anew would take longer than signing it."""
-    return (
-        f"{receipt.ledger[0]}|{receipt.customer}|{receipt.event_name}|{receipt.quantity}|{receipt.billed}|"
-        f"{receipt.unit_amount}|{receipt.currency or ''}"
-    )
+    def _sheet(self, key: tuple[str, str, int]) -> tuple[str, str]:
+        """How the ids of several calls begin, and their signatures.
 
-
-def _mac(text: str, key: bytes) -> str:
-    mac = _keyed(key).copy()
-    mac.update(text.encode())
-    return mac.hexdigest()
-
-
-@lru_cache(maxsize=8)
-def _keyed(key: bytes) -> hashlib.blake2b:
-    """The beginning of every signature with `key`; taking it in anew would be half of the work."""
-    return hashlib.blake2b(digest_size=12, key=key)
+        Whoever is charged again before their usage was sent has terms and batch in common with the call before. One
+        keyed digest is long enough for eight signatures of 64 bits, none of which tells anything of the others.
+        """
+        terms, batch, block = key
+        mac = self._begun.copy()
+        mac.update(f"{terms}|{batch}.{block}".encode())
+        if len(self._sheets) >= _MOST_SHEETS:
+            self._sheets.clear()
+        sheet = self._sheets[key] = f"{PREFIX}{terms}|{batch}.", mac.hexdigest()
+        return sheet

@@ -11,10 +11,11 @@ A meter event on the wire (https://docs.stripe.com/api/billing/meter-event/creat
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
-from typing import Any, Final, Literal, NamedTuple
+from functools import cached_property
+from typing import Any, Final, Literal
 
 from stripe_meter.domain.money import Money
 
@@ -64,7 +65,6 @@ def event_timestamp(now: float, period_end: int = 0) -> int:
     return second
 
 
-@dataclass(slots=True)
 class Call:
     """One metered call while it runs; `current_call()` returns it inside the tool.
 
@@ -73,14 +73,19 @@ class Call:
         customer: Stripe customer who pays, `cus_…`, or None where nobody is billed (direct call, free tool).
         arguments: What the caller passed, by name.
         result: What the tool returned; None until it has.
+        added: What `add` counted, or None.
+        cancelled: Whether the tool made it free.
     """
 
-    tool: str
-    customer: str | None = None
-    arguments: dict[str, Any] = field(default_factory=dict)
+    # Most stay as they are, and one is made for every call.
     result: Any = None
     added: int | None = None
     cancelled: bool = False
+
+    def __init__(self, tool: str, customer: str | None = None, arguments: dict[str, Any] | None = None) -> None:
+        self.tool = tool
+        self.customer = customer
+        self.arguments = {} if arguments is None else arguments
 
     def add(self, units: int = 1) -> None:
         """Count `units` more (whole, at least 0) of what the price counts; they replace the default of one.
@@ -101,8 +106,13 @@ class Call:
 Ledger = Literal["usage", "plan", "credits", "allowance"]
 
 
-class Receipt(NamedTuple):
-    """What one answered call will be billed. A tuple, because making one is on the warm path of every paid call.
+#: One charge among all of the seller: the usage it was merged into, `<Unix second>.<unique>`, and its place there.
+Charge = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What one answered call will be billed. Most calls cost what the one before cost, so equal receipts are shared.
 
     Attributes:
         tool: Billing identity of the tool.
@@ -133,6 +143,15 @@ class Receipt(NamedTuple):
             return None
         return Money(self.unit_amount, self.currency) * self.billed
 
+    @cached_property
+    def said(self) -> tuple[Mapping[str, Any], str]:
+        """The `meta` of this receipt, and the terms of it that an id signs."""
+        terms = (
+            f"{self.ledger[0]}|{self.customer}|{self.event_name}|{self.quantity}|{self.billed}|{self.unit_amount}|"
+            f"{self.currency or ''}"
+        )
+        return self.meta(), terms
+
     def meta(self) -> dict[str, Any]:
         """The JSON form that travels in a result's `_meta`."""
         if self.unit_amount is None:
@@ -141,16 +160,10 @@ class Receipt(NamedTuple):
         if self.ledger == "credits":
             meta["credits"] = f"{Decimal(self.quantity) / self.scale:f}"
         elif self.currency is not None:
-            meta["amount"], meta["text"] = _texts(self.unit_amount, self.currency, self.billed)
+            money = Money(self.unit_amount, self.currency) * self.billed
+            meta["amount"], meta["text"] = f"{money.minor.normalize():f}", str(money)
             meta["currency"] = self.currency
         if self.ledger != "usage":
             meta["paid_from"] = self.ledger
         meta["customer"] = self.customer
         return meta
-
-
-@lru_cache(maxsize=1024)
-def _texts(unit_amount: Decimal, currency: str, quantity: int) -> tuple[str, str]:
-    """An amount as minor units and for people; most calls cost what the one before cost."""
-    money = Money(unit_amount, currency) * quantity
-    return f"{money.minor.normalize():f}", str(money)

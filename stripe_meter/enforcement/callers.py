@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from stripe_meter.domain.account import Account
@@ -36,16 +37,10 @@ class Callers:
         self._accounts = accounts
         # By credential: the snapshot against which it was verified.
         self._known: dict[bytes, Account] = {}
+        #: The snapshot against which a credential was verified, or None. Bound once: every paid call asks.
+        self.verified: Callable[[bytes], Account | None] = self._known.get
         self._refused: dict[bytes, float] = {}
         self._guesses: dict[str, _Guesses] = {}
-
-    def warm(self, caller: Caller) -> Account | None:
-        """The caller's current snapshot if the credential was verified against it, else None."""
-        account = self._known.get(caller.credential)
-        # A newer snapshot may have lost the key, so the credential has to be verified again.
-        if account is None or self._accounts.get(account.customer) is not account:
-            return None
-        return account
 
     async def cold(self, caller: Caller, gateway: Gateway) -> Account | None:
         """Verify the caller, reading Stripe where needed; None when nobody stands behind the credential.

@@ -20,7 +20,7 @@ from stripe_meter.domain.offering import Offering, on_offer
 from stripe_meter.domain.plans import Plan
 from stripe_meter.domain.pricelist import PriceList
 from stripe_meter.domain.rates import Rate
-from stripe_meter.domain.receipts import seal, signing_key, unseal
+from stripe_meter.domain.receipts import Sealer
 from stripe_meter.domain.refusals import Refusal
 from stripe_meter.domain.tools import Tool
 from stripe_meter.enforcement.accounts import AHEAD, AccountCache
@@ -38,7 +38,6 @@ from stripe_meter.errors import ConfigurationError, StripeMeterError, StripeUnav
 
 if TYPE_CHECKING:
     from stripe_meter.domain.blueprint import Blueprint
-    from stripe_meter.domain.usage import Receipt
     from stripe_meter.enforcement.changes import Proposal
     from stripe_meter.gateway.checkout import Order
     from stripe_meter.gateway.gateway import Gateway
@@ -168,8 +167,9 @@ class Engine:
         """Admit a known, solvent caller without asking anybody; None when `admit` has to look closer."""
         if self._free_for_all or tool.is_free:
             return Admission(tool)
-        account = self._callers.warm(caller)
-        if account is None:
+        account = self._callers.verified(caller.credential)
+        # A newer snapshot may have lost the key, so the credential has to be verified again.
+        if account is None or self._accounts.get(account.customer) is not account:
             return None
         offered: Offer | None = account.offers.get(tool.name)
         if offered is None:
@@ -276,9 +276,10 @@ class Engine:
 
         return await self.thread.call(work, self.settings.timeout)
 
-    def seal(self, receipt: Receipt) -> str:
-        """The signed id of a receipt for a charged call, by which it can be refunded."""
-        return seal(receipt, int(self.thread.clock.now()), self.thread.tallies.next_receipt(), self._signing_key)
+    @cached_property
+    def sealer(self) -> Sealer:
+        """Makes the signed ids of receipts for charged calls, by which they can be refunded."""
+        return Sealer(self.settings.key())
 
     async def refund(self, receipt: str) -> str:
         """Take one charge back; doing it again changes nothing.
@@ -293,7 +294,7 @@ class Engine:
             ConfigurationError: It is no receipt of this seller, or there is nothing left to undo.
             StripeMeterError: Stripe could not be asked; try again.
         """
-        voucher = unseal(receipt, self._signing_key)
+        voucher = self.sealer.unseal(receipt)
 
         async def work(gateway: Gateway) -> str:
             await self._stock(gateway)
@@ -302,10 +303,6 @@ class Engine:
             return await gateway.corrections.take_back(voucher, self._shelf.prices_on(voucher.event_name))
 
         return await self.thread.call(work, 6 * self.settings.timeout)
-
-    @cached_property
-    def _signing_key(self) -> bytes:
-        return signing_key(self.settings.key())
 
     def stats(self) -> FlusherStats:
         """Calls by fate: `accepted == delivered + pending + rejected`."""

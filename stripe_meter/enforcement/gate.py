@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 from stripe_meter.domain.rates import Rate
-from stripe_meter.domain.usage import Ledger, Receipt
+from stripe_meter.domain.usage import Charge, Ledger, Receipt
 
 if TYPE_CHECKING:
     from stripe_meter.domain.tools import Tool
@@ -31,12 +32,12 @@ class Flusher(Protocol):
         period_end: int = 0,
         *,
         calls: int = 1,
-    ) -> None: ...
+    ) -> Charge: ...
 
     async def delivered(self, customer: str, event_name: str) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Offer:
     """One tool at one customer's price, as long as their snapshot is served.
 
@@ -106,9 +107,11 @@ class Admission:
 
     Attributes:
         customer: Who pays; None for a call that is free.
+        charge: What was charged, once it was.
     """
 
-    __slots__ = ("_ended", "_flusher", "_offer", "_period_end", "customer", "tool")
+    charge: Charge | None = None
+    _ended = False
 
     def __init__(
         self, tool: Tool, offer: Offer | None = None, flusher: Flusher | None = None, period_end: int = 0
@@ -118,7 +121,6 @@ class Admission:
         self._offer = offer
         self._flusher = flusher
         self._period_end = period_end
-        self._ended = False
 
     def settle(self, units: int) -> Receipt | None:
         """Charge for `units` (whole, at least 0) counted units. Never waits.
@@ -137,23 +139,13 @@ class Admission:
             billed = offer.purse.settle(offer.most, quantity, self.tool.name)
         if quantity:
             unit_amount = offer.unit_amount if billed else _NOTHING
-            flusher.add(offer.customer, offer.event_name, quantity, unit_amount, self._period_end)
+            self.charge = flusher.add(offer.customer, offer.event_name, quantity, unit_amount, self._period_end)
         if offer.cap is not None:
             spent = millionths(offer.unit_amount, billed)
             offer.cap.settle(offer.cap_most, spent, self.tool.name)
             if spent:
                 flusher.add(offer.customer, offer.cap_event, spent, _NOTHING, calls=0)
-        return Receipt(
-            self.tool.name,
-            quantity,
-            offer.unit_amount,
-            offer.currency,
-            offer.customer,
-            offer.ledger,
-            billed,
-            offer.scale,
-            offer.event_name,
-        )
+        return _receipt(offer, self.tool.name, quantity, billed)
 
     def release(self) -> Receipt:
         """The call was free after all: it failed, was cancelled, or the tool said so."""
@@ -167,6 +159,21 @@ class Admission:
         if self._offer is None or self._flusher is None:
             return True
         return await self._flusher.delivered(self._offer.customer, self._offer.event_name)
+
+
+@lru_cache(maxsize=1024)
+def _receipt(offer: Offer, tool: str, quantity: int, billed: int) -> Receipt:
+    return Receipt(
+        tool,
+        quantity,
+        offer.unit_amount,
+        offer.currency,
+        offer.customer,
+        offer.ledger,
+        billed,
+        offer.scale,
+        offer.event_name,
+    )
 
 
 def millionths(unit_amount: Decimal, quantity: int) -> int:

@@ -45,6 +45,9 @@ _RETRY_SECONDS: Final = 30.0
 #: What `listed` finds.
 Listed = Matches
 
+#: Stands for a name that nobody listed.
+_UNKNOWN: Final = object()
+
 
 class Lister(Protocol):
     """Asks a framework for the names a server lists, and finds what stands behind them."""
@@ -59,9 +62,11 @@ class Attachment:
         self.engine = engine
         self._server = weakref.ref(server)
         self._listed = listed
-        self._names = Matches()
+        #: What the server listed at the last look.
+        self.names = Matches()
         self._matched_at = -1
-        self._is_checked = False
+        #: True once everything was in order; then there is no failure to ask for.
+        self.is_checked = False
         #: A test's engine that was in order, and the engine that was not.
         self._checked_instead: Engine | None = None
         self._failed: Engine | None = None
@@ -79,7 +84,7 @@ class Attachment:
         Raises:
             ConfigurationError: The server could not bill; the message is the sentence to show.
         """
-        if self._is_checked:
+        if self.is_checked:
             return
         if self._lock is None:
             import anyio  # on the loop the framework has loaded it anyway
@@ -87,7 +92,7 @@ class Attachment:
             self._lock = anyio.Lock()
         async with self._lock:
             engine = self._biller
-            if self._is_checked or self._checked_instead is engine:
+            if self.is_checked or self._checked_instead is engine:
                 return
             names = await self._match()
             self._notice_unused(names)
@@ -97,7 +102,7 @@ class Attachment:
             for declaration, tool in zip(sold, tools, strict=True):
                 declaration.served = Served(engine, tool)
             if engine is self.engine:
-                self._is_checked = True
+                self.is_checked = True
             else:
                 self._checked_instead = engine
 
@@ -110,14 +115,9 @@ class Attachment:
                 end(f"stripe-meter: {error}")
             raise
 
-    @property
-    def is_checked(self) -> bool:
-        """True once everything was in order; then there is no failure to ask for."""
-        return self._is_checked
-
     async def failure(self) -> str | None:
         """What keeps this server from billing, found out with the first message if not before; None when nothing."""
-        if self._is_checked:
+        if self.is_checked:
             return None
         engine = self._biller
         is_news = self._failure is None or self._failed is not engine
@@ -132,34 +132,39 @@ class Attachment:
         return self._failure
 
     def exchange(self, tool: str) -> Exchange | Below:
-        """To be entered around the framework's work on one `tools/call`; says there whether it was `answered`.
+        """Begins before the framework's work on one `tools/call`; to be told whether it was `answered`, and closed.
 
         Args:
-            tool: The name that was called.
+            tool: The name that was called; of the `names` of the last look, or `look_for` was awaited before.
         """
+        found = self.names.get(tool, _UNKNOWN)
+        sold = found if isinstance(found, Declaration) and found.is_outside else None
         if exchange.get() is not None:  # called by another tool, or mounted below another attached server
-            return Below(tool, self.engine)
-        is_known_free = self._matched_at == declared.latest() and self._names.get(tool, self) is None
-        return Exchange(tool, self.engine, is_known_free)
+            return Below(tool, self.engine, sold)
+        return Exchange(tool, self.engine, found is None and self._matched_at == declared.latest, sold)
 
-    async def receipt(self, mine: Exchange | Below) -> dict[str, Any] | None:
-        """What the answer of a finished exchange carries in `_meta`, or None; waits for delivery where calls do."""
+    async def look_for(self, tool: str) -> None:
+        """Look again for a name that was not listed at the last look, if the price list would put it on sale."""
+        if self.engine.prices.named(tool) is not None:
+            await self._match()
+
+    def receipt(self, mine: Exchange | Below) -> dict[str, Any] | None:
+        """What the answer of a finished exchange carries in `_meta`, or None."""
         if not mine.entered and mine.answered:
             self._notice_unmetered(mine.tool)
         if mine.receipt is None:
             return None
-        receipt = mine.receipt.meta()
-        if mine.charged:
-            if mine.receipt.quantity:
-                receipt["id"] = mine.engine.seal(mine.receipt)
-            waits = mine.engine.waits
-            has_all = waits and all([await admission.delivered() for admission in mine.charged])
-            receipt["status"] = "delivered" if has_all else "pending"
-        return receipt
+        said, terms = mine.receipt.said
+        if not mine.charged:
+            return dict(said)
+        charge = mine.charged[-1].charge
+        if charge is None:
+            return {**said, "status": mine.status}
+        return {**said, "id": mine.engine.sealer.seal(terms, charge), "status": mine.status}
 
     def declaration(self, name: str) -> Declaration | None:
         """What is sold under a name, as far as it was listed at the last look."""
-        return self._names.get(name)
+        return self.names.get(name)
 
     async def prices(self) -> dict[str, dict[str, Any]]:
         """What `tools/list` says about prices, by the name of the tool."""
@@ -177,25 +182,25 @@ class Attachment:
 
     async def outside(self, name: str) -> Declaration | None:
         """The tool of that name, if it has no decorator and the price list puts it on sale."""
-        if name not in self._names and self.engine.prices.named(name) is not None:
-            await self._match()  # added while serving
-        found = self._names.get(name)
+        if name not in self.names:
+            await self.look_for(name)
+        found = self.names.get(name)
         return found if found is not None and found.is_outside else None
 
     def refusal(self, tool: str) -> Refusal:
         """What callers hear while the check fails: nothing that only the author should know."""
-        declaration = self._names.get(tool)
+        declaration = self.names.get(tool)
         price = UNPRICED if declaration is None else declaration.tool.price
         return billing_unavailable(tool, price, _RETRY_SECONDS)
 
     async def _match(self) -> Matches:
-        latest = declared.latest()
-        self._names = outside.on_sale(await self._listed(self._server()), self.engine.prices, self._names)
-        for declaration in self._names.values():
+        latest = declared.latest
+        self.names = outside.on_sale(await self._listed(self._server()), self.engine.prices, self.names)
+        for declaration in self.names.values():
             if declaration is not None:
                 declaration.claimed_by = self._server
         self._matched_at = latest
-        return self._names
+        return self.names
 
     def _sells(self, declaration: Declaration) -> bool:
         engine = self._biller
@@ -219,7 +224,7 @@ class Attachment:
             log.warning("prices name %s, which this server does not list; look for a typing error", ", ".join(unused))
 
     def _notice_unmetered(self, tool: str) -> None:
-        declaration = self._names.get(tool)
+        declaration = self.names.get(tool)
         if declaration is not None and not declaration.is_outside and declaration.first_time("unmetered"):
             log.error("A call of %r was free: %s", tool, declared.wrong_order(tool))
 

@@ -37,8 +37,10 @@ def read_caller(ctx: Any, engine: Engine) -> Caller:
         ctx: The `Context` that the framework handed to the tool.
         engine: Bills the call; it reads the environment's key once, for that look takes 2 µs.
     """
+    # As `kept` does it; a call less for every paid call.
+    private = getattr(ctx, "__pydantic_private__", None)
     try:
-        request_context = kept(ctx, "_request_context") or ctx.request_context
+        request_context = (private and private.get("_request_context")) or ctx.request_context
     except (AttributeError, ValueError, RuntimeError):  # `server.call_tool()` from the author's own code
         return engine.local_caller
     request = getattr(request_context, "request", None)

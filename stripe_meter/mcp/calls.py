@@ -8,7 +8,6 @@ into worker threads and child tasks, so both are seen wherever the tool's code r
 from __future__ import annotations
 
 from contextvars import ContextVar, Token
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from stripe_meter.domain.refusals import Refusal
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from stripe_meter.domain.tools import Tool
     from stripe_meter.enforcement.engine import Engine
     from stripe_meter.enforcement.gate import Admission
+    from stripe_meter.mcp.declared import Declaration
 
 #: The call that `current_call()` returns; whatever runs inside it is plain Python.
 active: ContextVar[Call | None] = ContextVar("stripe_meter_active", default=None)
@@ -46,9 +46,8 @@ class Refused(NamedTuple):
     may_ask: bool
 
 
-@dataclass(slots=True)
 class Exchange:
-    """One `tools/call` message from its arrival to its answer: `with` it, the framework does its work.
+    """One `tools/call` message from its arrival, when it is made, to its answer, when it is to be closed.
 
     The charge is held here until the framework has made an answer of what the tool returned: an answer that the
     client sees as an error is never charged.
@@ -56,36 +55,57 @@ class Exchange:
     Attributes:
         tool: The name the client called.
         engine: Whose server is answering, or the one that bills in its place in a test.
+        sold: The tool without decorator that the price list sells under this name, or None.
         answered: Set to True once there is an answer that the client will not see as an error or as a question.
         is_free: True when that tool is known to be sold for nothing, so nothing below it is charged.
         entered: True once a metered tool has taken this exchange as its own.
         receipt: What the client is told, once the exchange is closed.
         charged: What was charged, once the exchange is closed.
+        status: Whether Stripe has it, `pending` or `delivered`.
         ahead: The decision on this call, where a framework leaves no time for it inside the tool.
         refused: What the tool raised as text, for the adapter that can say more.
     """
 
-    tool: str
-    engine: Engine
-    is_free: bool = False
+    # Most stay as they are, and one is made for every call.
     answered: bool = False
     entered: bool = False
     receipt: Receipt | None = None
     ahead: Ahead | None = None
     refused: Refused | None = None
     charged: tuple[Admission, ...] = ()
+    status = "pending"
     _held: tuple[tuple[Admission, int | None], ...] = ()
     _is_closed: bool = False
-    _token: Token[Exchange | None] | None = None
+    _token: Token[Exchange | None]
 
-    def __enter__(self) -> Exchange:
+    def __init__(self, tool: str, engine: Engine, is_free: bool = False, sold: Declaration | None = None) -> None:
+        self.tool = tool
+        self.engine = engine
+        self.is_free = is_free
+        self.sold = sold
         self._token = exchange.set(self)
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        assert self._token is not None
+    def close(self) -> None:
+        """Charge what is held if the client gets an answer without error, or the author charges always.
+
+        More than one call is held only where an undecorated tool passed its `Context` on to several metered ones.
+        """
         exchange.reset(self._token)
-        self.close()
+        self._is_closed = True
+        if self.ahead is not None and not isinstance(self.ahead.verdict, Refusal):
+            self.ahead.verdict.release()
+        for admission, units in self._held:
+            if units is not None and (self.answered or admission.tool.charges_always):
+                self.receipt = admission.settle(units)
+                self.charged += (admission,)
+            else:
+                free = admission.release()
+                self.receipt = self.receipt or free
+
+    async def delivered(self) -> None:
+        """Wait, within the flusher's deadline, until Stripe has what was charged."""
+        if all([await admission.delivered() for admission in self.charged]):
+            self.status = "delivered"
 
     def bill_by(self, engine: Engine) -> None:
         """Let a test's engine answer: its Checkout leads to the pages of this server."""
@@ -114,43 +134,29 @@ class Exchange:
         else:
             self._held += ((admission, units),)
 
-    def close(self) -> None:
-        """Charge what is held if the client gets an answer without error, or the author charges always.
-
-        More than one call is held only where an undecorated tool passed its `Context` on to several metered ones.
-        """
-        self._is_closed = True
-        if self.ahead is not None and not isinstance(self.ahead.verdict, Refusal):
-            self.ahead.verdict.release()
-        for admission, units in self._held:
-            if units is not None and (self.answered or admission.tool.charges_always):
-                self.receipt = admission.settle(units)
-                self.charged += (admission,)
-            else:
-                free = admission.release()
-                self.receipt = self.receipt or free
-
 
 class Below:
     """A `tools/call` that another attached server hands down to a mounted one, within its own exchange."""
 
-    __slots__ = ("_token", "answered", "engine", "tool")
+    __slots__ = ("_token", "answered", "engine", "sold", "tool")
 
     receipt: Receipt | None = None  # the exchange around it has one
     charged: tuple[Admission, ...] = ()
     entered = True
+    status = "pending"
 
-    def __init__(self, tool: str, engine: Engine) -> None:
+    def __init__(self, tool: str, engine: Engine, sold: Declaration | None) -> None:
         self.tool = tool
         self.engine = engine
+        self.sold = sold
         self.answered = False
+        self._token = below.set(engine)
 
-    def __enter__(self) -> Below:
-        self._token = below.set(self.engine)
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
         below.reset(self._token)
+
+    async def delivered(self) -> None:
+        """Nothing was charged here."""
 
 
 #: The engine of the mounted server that runs the tool, where it is not the one that answers the client.

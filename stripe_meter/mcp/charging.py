@@ -30,6 +30,8 @@ def billable_units(declaration: Declaration, tool: Tool, call: Call, result: Any
     """The units to charge for a call that returned `result`, or None when it is free."""
     if call.cancelled or (type(result) not in _PLAIN and _is_free(tool, result)):
         return None
+    if call.added is None and not tool.is_dynamic:
+        return 1
     call.result = result
     return _units(declaration, tool, call)
 

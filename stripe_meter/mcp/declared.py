@@ -156,18 +156,14 @@ class WatchedSignature(inspect.Signature):
 
 _declarations: weakref.WeakValueDictionary[int, Declaration] = weakref.WeakValueDictionary()
 _numbers = itertools.count(1)
-_latest = 0
+#: Number of the newest declaration; what was matched before it may be out of date.
+latest = 0
 
 
 def remember(declaration: Declaration) -> None:
-    global _latest
-    _latest = next(_numbers)
-    _declarations[_latest] = declaration
-
-
-def latest() -> int:
-    """The number of the newest declaration; what was matched before it may be out of date."""
-    return _latest
+    global latest
+    latest = next(_numbers)
+    _declarations[latest] = declaration
 
 
 def behind(function: object) -> Declaration | None:

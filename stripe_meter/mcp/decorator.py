@@ -138,7 +138,8 @@ def _wrap_async(
             if isinstance(verdict, Refusal):
                 return await refusals.refuse(ctx, verdict, may_ask=declaration.may_ask)
             admission = verdict
-        call = Call(tool.name, admission.customer, _arguments(args, kwargs, names, context))
+        arguments = _arguments(args, kwargs, names, context) if args or context in kwargs else kwargs
+        call = Call(tool.name, admission.customer, arguments)
         token = active.set(call)
         try:
             result = await function(*args, **kwargs)
@@ -147,8 +148,12 @@ def _wrap_async(
             raise
         finally:
             active.reset(token)
-        finish(within, admission, billable_units(declaration, tool, call, result))
-        if within is None and engine.waits:
+        units = billable_units(declaration, tool, call, result)
+        if within is not None:
+            within.hold(admission, units)
+            return result
+        finish(None, admission, units)
+        if engine.waits:
             await admission.delivered()
         return result
 
@@ -186,7 +191,8 @@ def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: si
             if isinstance(verdict, Refusal):
                 return refusals.refuse_blocking(ctx, verdict, may_ask=declaration.may_ask)
             admission = verdict
-        call = Call(tool.name, admission.customer, _arguments(args, kwargs, names, context))
+        arguments = _arguments(args, kwargs, names, context) if args or context in kwargs else kwargs
+        call = Call(tool.name, admission.customer, arguments)
         token = active.set(call)
         try:
             result = function(*args, **kwargs)
@@ -198,8 +204,12 @@ def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: si
             raise
         finally:
             active.reset(token)
-        finish(within, admission, billable_units(declaration, tool, call, result))
-        if within is None and engine.waits:
+        units = billable_units(declaration, tool, call, result)
+        if within is not None:
+            within.hold(admission, units)
+            return result
+        finish(None, admission, units)
+        if engine.waits:
             threads.wait_delivered(admission)
         return result
 
@@ -264,6 +274,4 @@ def _instead(engine: Engine, declaration: Declaration, within: Exchange | None) 
 
 
 def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any], names: tuple[str, ...], context: str) -> dict[str, Any]:
-    if not args and context not in kwargs:
-        return kwargs
     return {**dict(zip(names, args, strict=False)), **{k: v for k, v in kwargs.items() if k != context}}

@@ -106,18 +106,22 @@ class _Calls:
         name = request.params.name
         if await self._attachment.failure() is not None:
             return _server_result(refusals.as_text(self._attachment.refusal(name)))
-        with self._attachment.exchange(name) as mine:
-            response = await self._run(request)
+        if name not in self._attachment.names:
+            await self._attachment.look_for(name)
+        mine = self._attachment.exchange(name)
+        try:
+            response = await (self._run(request) if mine.sold is None else self._run_outside(mine.sold, request))
             mine.answered = not _is_error(response)
-        receipt = await self._attachment.receipt(mine)
+        finally:
+            mine.close()
+        if mine.charged and mine.engine.waits:
+            await mine.delivered()
+        receipt = self._attachment.receipt(mine)
         if receipt is not None:
             response.root.meta = {**(response.root.meta or {}), RECEIPT_KEY: receipt}
         return response
 
     async def _run(self, request: Any) -> Any:
-        sold = await self._attachment.outside(request.params.name)
-        if sold is not None:
-            return await self._run_outside(sold, request)
         await self._admit_ahead(request.params.name)
         response = await self._inner(request)
         mine = exchange.get()

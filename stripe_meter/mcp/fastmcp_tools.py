@@ -106,26 +106,26 @@ class BillingMiddleware(Middleware):
         name = context.message.name
         if await self._attachment.failure() is not None:
             return self._results.refused(self._attachment.refusal(name))
+        if name not in self._attachment.names:
+            await self._attachment.look_for(name)
         mine = self._attachment.exchange(name)
         try:
-            with mine:
-                result = await self._run(context, call_next)
-                mine.answered = not self._results.is_error(result)
-        except Exception:
-            await self._attachment.receipt(mine)  # waits for the delivery of what is charged always
-            raise
-        receipt = await self._attachment.receipt(mine)
+            result = await (call_next(context) if mine.sold is None else self._run(mine.sold, context, call_next))
+            mine.answered = not self._results.is_error(result)
+        finally:
+            mine.close()
+            if mine.charged and mine.engine.waits:
+                await mine.delivered()
+        receipt = self._attachment.receipt(mine)
         return result if receipt is None else self._results.with_receipt(result, receipt)
 
     async def _run(
         self,
+        sold: Declaration,
         context: MiddlewareContext[mt.CallToolRequestParams],
         call_next: CallNext[mt.CallToolRequestParams, ToolResult],
     ) -> ToolResult:
         message, ctx = context.message, context.fastmcp_context
-        sold = await self._attachment.outside(message.name)
-        if sold is None:
-            return await call_next(context)
         result = await outside.serve(sold, ctx, message.arguments, lambda: call_next(context))
         if not isinstance(result, Refusal):
             return result

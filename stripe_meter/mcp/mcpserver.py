@@ -72,11 +72,19 @@ class _Middleware:
         name = str((ctx.params or {}).get("name"))
         if failure is not None:
             return refusals.as_text(attachment.refusal(name))
-        with attachment.exchange(name) as mine:
-            sold = await attachment.outside(name)
-            result = await (call_next(ctx) if sold is None else self._run(sold, ctx, call_next))
-            mine.answered = not _is_error(result)
-        receipt = await attachment.receipt(mine)
+        if name not in attachment.names:
+            await attachment.look_for(name)
+        mine = attachment.exchange(name)
+        try:
+            result = await (call_next(ctx) if mine.sold is None else self._run(mine.sold, ctx, call_next))
+            # The SDK has put it in its wire form; a question is no answer.
+            if isinstance(result, dict) and not result.get("isError"):
+                mine.answered = result.get("resultType") != "input_required"
+        finally:
+            mine.close()
+        if mine.charged and mine.engine.waits:
+            await mine.delivered()
+        receipt = attachment.receipt(mine)
         if receipt is not None and isinstance(result, dict):
             result["_meta"] = {**(result.get("_meta") or {}), RECEIPT_KEY: receipt}
         return result
@@ -92,8 +100,3 @@ def _add_prices(result: dict[str, Any], prices: dict[str, dict[str, Any]]) -> No
     for tool in result.get("tools", ()):
         if tool["name"] in prices:
             tool["_meta"] = {**(tool.get("_meta") or {}), PRICE_KEY: prices[tool["name"]]}
-
-
-def _is_error(result: Any) -> bool:
-    """True unless the client will take this for the tool's result; the SDK has already put it in its wire form."""
-    return not isinstance(result, dict) or bool(result.get("isError")) or result.get("resultType") == "input_required"

@@ -191,8 +191,11 @@ def breakdown(bench: Bench) -> Report:
         assert admission is not None
         return admission
 
-    receipt = admit().settle(1)
+    admission = admit()
+    receipt = admission.settle(1)
+    charge = admission.charge
     assert receipt is not None
+    assert charge is not None
     taken = _alone(
         {
             "nothing": lambda: None,
@@ -202,7 +205,7 @@ def breakdown(bench: Bench) -> Report:
             "admit_warm": admit,
             "settle": lambda: admit().settle(1),
             "enqueue": lambda: add("cus_benchmark", "mcp.summarize", 1, _UNIT_AMOUNT),
-            "receipt_meta": receipt.meta,
+            "receipt_meta": lambda: {**receipt.said[0], "id": engine.sealer.seal(receipt.said[1], charge)},
         }
     )
     steps = {name: value - taken["nothing"] for name, value in taken.items()}

@@ -15,6 +15,7 @@ from stripe_meter.enforcement.credits import prepaid
 from stripe_meter.enforcement.engine import Engine
 from tests.conftest import a_tool, pay
 from tests.enforcement.test_engine import admitted, refused
+from tests.enforcement.test_refunds import settled
 
 pytestmark = pytest.mark.anyio
 
@@ -174,9 +175,7 @@ async def test_a_charge_in_credits_can_be_taken_back(make_engine: Make, stripe: 
     engine, tool = make_engine(Credits([STARTER])), a_tool(price="3 credits")
     caller = await pay(engine, stripe, tool)
     for _ in range(3):
-        receipt = (await admitted(engine, tool, caller)).settle(1)
-    assert receipt is not None
-    token = engine.seal(receipt)
+        token = settled(engine, await admitted(engine, tool, caller))
     if not is_open:
         engine.close()
     undoing = engine if is_open else make_engine(Credits([STARTER]))

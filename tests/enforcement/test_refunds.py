@@ -9,6 +9,7 @@ import pytest
 from stripe_meter.domain.tools import Tool
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.enforcement.engine import Engine
+from stripe_meter.enforcement.gate import Admission
 from stripe_meter.errors import ConfigurationError
 from tests.conftest import a_tool, pay
 from tests.enforcement.test_engine import admitted
@@ -23,10 +24,16 @@ async def charged(engine: Engine, stripe: EmulatorServer) -> Callable[[], str]:
     await engine.prepare([tool])
     caller = await pay(engine, stripe, tool)
     for _ in range(3):
-        receipt = (await admitted(engine, tool, caller)).settle(1)
-    assert receipt is not None
-    token = engine.seal(receipt)
+        token = settled(engine, await admitted(engine, tool, caller))
     return lambda: token
+
+
+def settled(engine: Engine, admission: Admission) -> str:
+    """Charge one call; the id of its receipt."""
+    receipt = admission.settle(1)
+    assert receipt is not None
+    assert admission.charge is not None
+    return engine.sealer.seal(receipt.said[1], admission.charge)
 
 
 def totals(stripe: EmulatorServer) -> list[int]:
@@ -87,5 +94,4 @@ async def test_the_receipts_of_one_seller_differ(engine: Engine, stripe: Emulato
     tool: Tool = a_tool()
     await engine.prepare([tool])
     caller = await pay(engine, stripe, tool)
-    receipts = [(await admitted(engine, tool, caller)).settle(1) for _ in range(2)]
-    assert len({engine.seal(receipt) for receipt in receipts if receipt is not None}) == 2
+    assert len({settled(engine, await admitted(engine, tool, caller)) for _ in range(2)}) == 2

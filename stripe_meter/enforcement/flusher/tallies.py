@@ -7,7 +7,6 @@ customers × meters, not by calls.
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
 import uuid
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from stripe_meter.domain.usage import MeterEvent, event_timestamp
+from stripe_meter.domain.usage import Charge, MeterEvent, event_timestamp
 
 #: Customer, event name, and the end of the billing period the usage belongs to (Unix seconds; 0 = the current one).
 Key = tuple[str, str, int]
@@ -29,11 +28,13 @@ GRACE: Final = 3600 - 300
 class Tally:
     """Open usage of one key."""
 
-    __slots__ = ("calls", "number", "quantity", "since", "unit_amount")
+    __slots__ = ("batch", "calls", "number", "quantity", "since", "unit_amount")
 
-    def __init__(self, number: int, since: float, unit_amount: Decimal) -> None:
+    def __init__(self, number: int, since: float, batch: str, unit_amount: Decimal) -> None:
         self.number = number
         self.since = since
+        #: The Unix second of Stripe's clock in which it began, and what makes it unique among all processes.
+        self.batch = batch
         self.unit_amount = unit_amount
         self.quantity = 0
         self.calls = 0
@@ -79,9 +80,15 @@ class FlusherStats:
 class Tallies:
     """Open and sealed usage of one process."""
 
-    def __init__(self, wake: Callable[[], None], monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        wake: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._wake = wake
         self.monotonic = monotonic
+        self._now = now
         self.reset()
 
     def reset(self) -> None:
@@ -90,7 +97,6 @@ class Tallies:
         self._open: dict[Key, Tally] = {}
         self._in_flight: dict[Key, Sealed] = {}
         self._boot = uuid.uuid4().hex[:16]
-        self._receipts = itertools.count(1)
         self._number = 0
         self._accepted = self._delivered = self._rejected = self._events = 0
         self._asleep = True
@@ -104,7 +110,7 @@ class Tallies:
         period_end: int = 0,
         *,
         calls: int = 1,
-    ) -> None:
+    ) -> Charge:
         """Count one call.
 
         Args:
@@ -114,23 +120,25 @@ class Tallies:
             unit_amount: Price of one unit in minor units, for the bounds on what may be unsent.
             period_end: End of the billing period this usage belongs to, when that period has an end in sight.
             calls: 0 for what a call that was counted already adds to another meter.
+
+        Returns:
+            Which charge this is.
         """
         key = (customer, event_name, period_end)
         with self._lock:
             tally = self._open.get(key)
             if tally is None:
                 self._number += 1
-                tally = self._open[key] = Tally(self._number, self.monotonic(), unit_amount)
+                batch = f"{int(self._now())}.{self._boot}{self._number}"
+                tally = self._open[key] = Tally(self._number, self.monotonic(), batch, unit_amount)
             tally.quantity += quantity
             tally.calls += calls
+            place = tally.calls
             self._accepted += calls
             asleep, self._asleep = self._asleep, False
         if asleep:
             self._wake()
-
-    def next_receipt(self) -> str:
-        """A number that no other receipt has, in this process or another."""
-        return f"{self._boot}{next(self._receipts)}"
+        return tally.batch, place
 
     def sleep(self) -> bool:
         """Ask to be woken by the next `add`; False when there is something to send already."""

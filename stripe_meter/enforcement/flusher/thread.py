@@ -76,7 +76,7 @@ class StripeThread:
         self._open_gateway = open_gateway
         self.deadline = SERVER_DEADLINE
         self.clock = StripeClock()
-        self.tallies = Tallies(self._wake)
+        self.tallies = Tallies(self._wake, now=self.clock.now)
         #: Bounds and merging window; `open_gateway` sets them from the settings before anything is sent.
         self.exposure = Exposure(most_seconds=300.0, most_amount=5000)
         self.window = WINDOW
