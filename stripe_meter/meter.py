@@ -170,7 +170,7 @@ class StripeMeter:
             ConfigurationError: It is no receipt of this seller, or nothing is left to undo.
             StripeMeterError: Stripe could not be asked; try again.
         """
-        return await self.engine.refund(receipt if isinstance(receipt, str) else str(receipt.get("id")))
+        return await self.engine.sales.refund(receipt if isinstance(receipt, str) else str(receipt.get("id")))
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until Stripe has all usage, at most `timeout` seconds; whether it has."""

@@ -101,6 +101,6 @@ async def pay(engine: Engine, stripe: EmulatorServer, tool: Tool, card: str = "4
     assert refusal.checkout_url is not None
     back = stripe.complete_checkout(refusal.checkout_url, card=card, email="caller@example.com")
     query = parse_qs(urlsplit(back).query)
-    done = await engine.complete(query["session_id"][0], query["claim"][0])
+    done = await engine.sales.complete(query["session_id"][0], query["claim"][0])
     assert done.key is not None
     return with_key(done.key.reveal())

@@ -20,7 +20,6 @@ from stripe_meter.domain.offering import Offering, on_offer
 from stripe_meter.domain.plans import Plan
 from stripe_meter.domain.pricelist import PriceList
 from stripe_meter.domain.rates import Rate
-from stripe_meter.domain.receipts import Sealer
 from stripe_meter.domain.refusals import Refusal
 from stripe_meter.domain.tools import Tool
 from stripe_meter.enforcement.accounts import AHEAD, AccountCache
@@ -32,13 +31,13 @@ from stripe_meter.enforcement.flusher.tallies import FlusherStats
 from stripe_meter.enforcement.flusher.thread import STDIO_DEADLINE, StripeThread
 from stripe_meter.enforcement.gate import Admission, Offer
 from stripe_meter.enforcement.handover import Handover
-from stripe_meter.enforcement.purchases import Completion, Purchases
+from stripe_meter.enforcement.purchases import Purchases
+from stripe_meter.enforcement.sales import Sales
 from stripe_meter.enforcement.shelf import Shelf
 from stripe_meter.errors import ConfigurationError, StripeMeterError, StripeUnavailable, TooMany
 
 if TYPE_CHECKING:
     from stripe_meter.domain.blueprint import Blueprint
-    from stripe_meter.enforcement.changes import Proposal
     from stripe_meter.gateway.checkout import Order
     from stripe_meter.gateway.gateway import Gateway
     from stripe_meter.settings import Settings
@@ -81,6 +80,10 @@ class Engine:
         self._purchases = Purchases(lambda: self._accounts.monotonic())
         self._decision = Decision(
             self._shelf, self._accounts, self._callers, self._purchases, self.thread, lambda caller: self._pages(caller)
+        )
+        #: What callers and the seller do besides calling tools.
+        self.sales = Sales(
+            self.thread, self._shelf, self._accounts, self._purchases, self._decision, lambda: self.settings
         )
         self._gateway: Gateway | None = None
         self._refreshing: set[str] = set()
@@ -249,60 +252,6 @@ class Engine:
     def blueprint(self) -> Blueprint:
         """What has to exist in Stripe for everything registered. Raises `ConfigurationError`."""
         return self._shelf.blueprint(self.settings.namespace)
-
-    async def complete(self, session: str, claim: str | None) -> Completion:
-        """A payer came back from Checkout: notice the purchase, and make their key if they came without identity.
-
-        Raises:
-            StripeMeterError: It could not be looked up now; the page may be loaded again.
-        """
-
-        async def work(gateway: Gateway) -> Completion:
-            done = await self._purchases.complete(gateway, session, claim)
-            if done.customer is not None:
-                account = await self._decision.once(gateway, await self._accounts.refresh(done.customer))
-                if account.wallet is not None:
-                    self._decision.prepaid.granted(account.wallet)
-            return done
-
-        return await self.thread.call(work, self.settings.timeout)
-
-    async def change_plan(self, token: str, plan: str | None = None) -> Proposal | None:
-        """What a signed link offers its subscriber; `plan` is ordered. None for a bad link. May raise."""
-
-        async def work(gateway: Gateway) -> Proposal | None:
-            await self._stock(gateway)
-            return await self._decision.changes.propose(gateway, token, plan)
-
-        return await self.thread.call(work, self.settings.timeout)
-
-    @cached_property
-    def sealer(self) -> Sealer:
-        """Makes the signed ids of receipts for charged calls, by which they can be refunded."""
-        return Sealer(self.settings.key())
-
-    async def refund(self, receipt: str) -> str:
-        """Take one charge back; doing it again changes nothing.
-
-        Args:
-            receipt: The `id` of a receipt.
-
-        Returns:
-            What Stripe was told: `evt` for a negative meter event, or the id of a credit note or balance transaction.
-
-        Raises:
-            ConfigurationError: It is no receipt of this seller, or there is nothing left to undo.
-            StripeMeterError: Stripe could not be asked; try again.
-        """
-        voucher = self.sealer.unseal(receipt)
-
-        async def work(gateway: Gateway) -> str:
-            await self._stock(gateway)
-            if voucher.ledger == "credits":
-                await self._decision.prepaid.take_back(gateway, voucher)
-            return await gateway.corrections.take_back(voucher, self._shelf.prices_on(voucher.event_name))
-
-        return await self.thread.call(work, 6 * self.settings.timeout)
 
     def stats(self) -> FlusherStats:
         """Calls by fate: `accepted == delivered + pending + rejected`."""

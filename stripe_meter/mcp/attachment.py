@@ -160,7 +160,7 @@ class Attachment:
         charge = mine.charged[-1].charge
         if charge is None:
             return {**said, "status": mine.status}
-        return {**said, "id": mine.engine.sealer.seal(terms, charge), "status": mine.status}
+        return {**said, "id": mine.engine.sales.sealer.seal(terms, charge), "status": mine.status}
 
     def declaration(self, name: str) -> Declaration | None:
         """What is sold under a name, as far as it was listed at the last look."""

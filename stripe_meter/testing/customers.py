@@ -185,7 +185,7 @@ async def _purchase(engine: Engine, tool: Tool, plan: str | None, card: str) -> 
     link = await _link(engine, tool) if named is None else await _link_to(engine, named)
     back = await anyio.to_thread.run_sync(pay_by_forms, link, card, "caller@example.com")
     query = parse_qs(urlsplit(back).query)
-    done = await engine.complete(query["session_id"][0], query["claim"][0])
+    done = await engine.sales.complete(query["session_id"][0], query["claim"][0])
     assert done.customer is not None
     assert done.key is not None
     return done.customer, done.key.reveal()

@@ -52,7 +52,7 @@ def mount(engine: Engine, add: AddRoute, prefix: str | None = None) -> None:
         if not _SESSION.fullmatch(session) or (claim is not None and not _CLAIM.fullmatch(claim)):
             return _html(pages.not_found(), 404)
         try:
-            done = await (override.engine or engine).complete(session, claim)
+            done = await (override.engine or engine).sales.complete(session, claim)
         except StripeMeterError:
             return _html(pages.try_again(), 503)
         if done.customer is None:
@@ -73,7 +73,7 @@ def mount(engine: Engine, add: AddRoute, prefix: str | None = None) -> None:
         if not _TOKEN.fullmatch(token) or (plan is not None and not _PLAN.fullmatch(plan)):
             return _html(change.gone(), 404)
         try:
-            proposal = await (override.engine or engine).change_plan(token, plan)
+            proposal = await (override.engine or engine).sales.change_plan(token, plan)
         except StripeMeterError:
             return _html(change.try_again(), 503)
         if proposal is None:

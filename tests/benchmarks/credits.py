@@ -98,7 +98,7 @@ async def buy(url: str, bought: int = BOUGHT) -> str:
         assert isinstance(refusal, Refusal)
         back = await asyncio.to_thread(pay_by_forms, str(refusal.checkout_url), "4242424242424242", "a@example.com")
         query = parse_qs(urlsplit(back).query)
-        done = await engine.complete(query["session_id"][0], query["claim"][0])
+        done = await engine.sales.complete(query["session_id"][0], query["claim"][0])
         assert done.key is not None
         return done.key.reveal()
     finally:

@@ -67,7 +67,7 @@ async def subscribe(billing: StripeMeter, tool: str = NAME) -> str:
         raise TypeError(f"a stranger was not shown the way to Checkout but {refusal}")
     back = pay_by_forms(refusal.checkout_url, "4242424242424242", "caller@example.com")
     query = parse_qs(urlsplit(back).query)
-    done = await engine.complete(query["session_id"][0], query["claim"][0])
+    done = await engine.sales.complete(query["session_id"][0], query["claim"][0])
     assert done.key is not None
     return done.key.reveal()
 

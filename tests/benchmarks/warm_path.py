@@ -205,7 +205,7 @@ def breakdown(bench: Bench) -> Report:
             "admit_warm": admit,
             "settle": lambda: admit().settle(1),
             "enqueue": lambda: add("cus_benchmark", "mcp.summarize", 1, _UNIT_AMOUNT),
-            "receipt_meta": lambda: {**receipt.said[0], "id": engine.sealer.seal(receipt.said[1], charge)},
+            "receipt_meta": lambda: {**receipt.said[0], "id": engine.sales.sealer.seal(receipt.said[1], charge)},
         }
     )
     steps = {name: value - taken["nothing"] for name, value in taken.items()}

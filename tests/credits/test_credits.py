@@ -89,10 +89,10 @@ async def test_a_pack_is_given_once(make_engine: Make, stripe: EmulatorServer) -
     link = (await refused(engines[0], tool, caller)).checkout_url
     stripe.complete_checkout(str(link), email="caller@example.com")
     session = list(stripe.emulator.account.store.all("checkout.session"))[-1]["id"]
-    await asyncio.gather(*(engine.complete(session, None) for engine in engines for _ in range(2)))
+    await asyncio.gather(*(engine.sales.complete(session, None) for engine in engines for _ in range(2)))
     await call(engines[0], tool, caller, 5)
     stripe.advance(2 * 86400)
-    await engines[1].complete(session, None)
+    await engines[1].sales.complete(session, None)
     assert [amount for amount, what in ledger(stripe) if what == "bought"] == [5, 5]
 
 
@@ -181,7 +181,7 @@ async def test_a_charge_in_credits_can_be_taken_back(make_engine: Make, stripe: 
     undoing = engine if is_open else make_engine(Credits([STARTER]))
     undoing.register(tool)
     for _ in range(2):
-        await undoing.refund(token)
+        await undoing.sales.refund(token)
     engine.close()
     assert wallet_of(stripe)["balance"] == -94
 

@@ -114,9 +114,9 @@ async def test_the_key_is_shown_once(engine: Engine, stripe: EmulatorServer) -> 
     back = stripe.complete_checkout(str(refusal.checkout_url), email="caller@example.com")
     query = parse_qs(urlsplit(back).query)
     session, claim = query["session_id"][0], query["claim"][0]
-    first, second = await asyncio.gather(engine.complete(session, claim), engine.complete(session, claim))
+    first, second = await asyncio.gather(engine.sales.complete(session, claim), engine.sales.complete(session, claim))
     assert sorted([first.key is not None, second.key is not None]) == [False, True]
-    third = await engine.complete(session, claim)
+    third = await engine.sales.complete(session, claim)
     assert third.already_shown
     assert third.key is None
 
@@ -127,8 +127,8 @@ async def test_a_session_id_alone_shows_no_key(engine: Engine, stripe: EmulatorS
     back = stripe.complete_checkout(str(refusal.checkout_url), email="caller@example.com")
     session = parse_qs(urlsplit(back).query)["session_id"][0]
     for claim in (None, "x" * 32):
-        assert (await engine.complete(session, claim)).customer is None
-    assert (await engine.complete("cs_unknown_1", "x" * 32)).customer is None
+        assert (await engine.sales.complete(session, claim)).customer is None
+    assert (await engine.sales.complete("cs_unknown_1", "x" * 32)).customer is None
 
 
 async def test_a_success_link_expires(engine: Engine, stripe: EmulatorServer) -> None:
@@ -137,14 +137,14 @@ async def test_a_success_link_expires(engine: Engine, stripe: EmulatorServer) ->
     back = stripe.complete_checkout(str(refusal.checkout_url), email="caller@example.com")
     query = parse_qs(urlsplit(back).query)
     stripe.advance(24 * 3600)
-    assert (await engine.complete(query["session_id"][0], query["claim"][0])).customer is None
+    assert (await engine.sales.complete(query["session_id"][0], query["claim"][0])).customer is None
 
 
 async def test_an_unpaid_session_shows_nothing(engine: Engine, stripe: EmulatorServer) -> None:
     """Coming to the success page is not paying."""
     refusal = await refused(engine, a_tool(), stranger())
     session = str(refusal.checkout_url).rpartition("/")[2]
-    assert (await engine.complete(session, "x" * 32)).customer is None
+    assert (await engine.sales.complete(session, "x" * 32)).customer is None
 
 
 async def test_a_known_caller_gets_the_same_link_everywhere(

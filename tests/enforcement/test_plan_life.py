@@ -47,7 +47,7 @@ async def shop(make_engine: Make, stripe: EmulatorServer, *plans: Plan, **settin
 
 async def back(engine: Engine, page: str) -> None:
     """The payer's browser comes back from Checkout."""
-    await engine.complete(parse_qs(urlsplit(page).query)["session_id"][0], None)
+    await engine.sales.complete(parse_qs(urlsplit(page).query)["session_id"][0], None)
 
 
 async def bought(engine: Engine, stripe: EmulatorServer, who: str = "alice") -> Caller:

@@ -33,7 +33,7 @@ def settled(engine: Engine, admission: Admission) -> str:
     receipt = admission.settle(1)
     assert receipt is not None
     assert admission.charge is not None
-    return engine.sealer.seal(receipt.said[1], admission.charge)
+    return engine.sales.sealer.seal(receipt.said[1], admission.charge)
 
 
 def totals(stripe: EmulatorServer) -> list[int]:
@@ -50,7 +50,7 @@ async def test_a_refunded_call_is_not_billed(
     if is_flushed:
         assert engine.flush()
     for _ in range(2):
-        assert await engine.refund(charged()) == "evt"
+        assert await engine.sales.refund(charged()) == "evt"
     assert engine.flush()
     assert totals(stripe) == [100]
 
@@ -61,7 +61,7 @@ async def test_a_billed_call_is_credited_on_its_invoice(
     """The invoice is final, so usage cannot change any more; the customer gets 50 cents once."""
     assert engine.flush()
     assert totals(stripe) == [150]
-    notes = [await engine.refund(charged()) for _ in range(2)]
+    notes = [await engine.sales.refund(charged()) for _ in range(2)]
     assert notes[0] == notes[1]
     (note,) = stripe.emulator.account.store.all("credit_note")
     assert (note["id"], note["amount"]) == (notes[0], 50)
@@ -77,7 +77,7 @@ async def test_a_receipt_that_somebody_changed_is_none(
 ) -> None:
     """A caller may show any text as a receipt; only what this seller signed counts."""
     with pytest.raises(ConfigurationError, match="no receipt of this seller"):
-        await engine.refund(spoil(charged()))
+        await engine.sales.refund(spoil(charged()))
 
 
 async def test_a_receipt_of_another_seller_is_none(
@@ -86,7 +86,7 @@ async def test_a_receipt_of_another_seller_is_none(
     """Signed under another Stripe key."""
     other = make_engine(emulator=None, stripe_secret_key="sk_test_another")
     with pytest.raises(ConfigurationError, match="no receipt of this seller"):
-        await other.refund(charged())
+        await other.sales.refund(charged())
 
 
 async def test_the_receipts_of_one_seller_differ(engine: Engine, stripe: EmulatorServer) -> None:

@@ -84,7 +84,7 @@ async def api_key(engine: Engine, stripe: EmulatorServer) -> str:
     assert refusal.checkout_url is not None
     back = stripe.complete_checkout(refusal.checkout_url, email="caller@example.com")
     query = parse_qs(urlsplit(back).query)
-    done = await engine.complete(query["session_id"][0], query["claim"][0])
+    done = await engine.sales.complete(query["session_id"][0], query["claim"][0])
     assert done.key is not None
     return done.key.reveal()
 
