@@ -6,7 +6,7 @@ be worked out once for an account and a tool is kept as an `Offer`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 from math import inf
@@ -57,6 +57,7 @@ class Offer:
         cap: What bounds the customer's spending, in millionths of a minor unit, or None.
         cap_most: The most one call takes from it.
         cap_event: Name of the meter on which spending is kept.
+        one: The quantity for one unit, which is what most calls count.
     """
 
     customer: str
@@ -74,6 +75,10 @@ class Offer:
     cap: Counter | None = None
     cap_most: int = 0
     cap_event: str = ""
+    one: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "one", self.rate.quantity(1, self.scale))
 
     @property
     def is_limited(self) -> bool:
@@ -134,7 +139,7 @@ class Admission:
         offer, flusher = self._offer, self._flusher
         if offer is None or flusher is None:
             return Receipt(self.tool.name)
-        quantity = billed = offer.rate.quantity(units, offer.scale)
+        quantity = billed = offer.one if units == 1 else offer.rate.quantity(units, offer.scale)
         if offer.purse is not None:
             billed = offer.purse.settle(offer.most, quantity, self.tool.name)
         if quantity:
