@@ -24,6 +24,12 @@ def limit_of(params: JSON) -> int:
     return limit
 
 
+def matching(rows: Iterable[JSON], params: JSON, *names: str) -> list[JSON]:
+    """The rows that have the value of each of the parameters `names` that was sent."""
+    sent = [name for name in names if name in params]
+    return [row for row in rows if all(row[name] == params[name] for name in sent)]
+
+
 def page(rows: Iterable[JSON], params: JSON, url: str) -> JSON:
     """One page of `rows` (newest first) as a list object; rows are matched by the `created` filter too."""
     found = [row for row in rows if _in_range(row.get("created", 0), params.get("created"))]

@@ -89,3 +89,8 @@ def _plan(price: JSON) -> JSON:
         "trial_period_days": None,
         "usage_type": recurring["usage_type"],
     }
+
+
+def lines_shown(account: Account, row: JSON) -> list[JSON]:
+    """The line items of a Checkout session or a payment link, each with its price."""
+    return [{**line, "price": view(account, account.store.get("price", line["price"]))} for line in row["line_items"]]

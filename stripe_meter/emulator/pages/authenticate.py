@@ -19,8 +19,8 @@ from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.billing import shown_money
 from stripe_meter.emulator.errors import JSON
 from stripe_meter.emulator.events import emit
+from stripe_meter.emulator.pages.forms import target
 from stripe_meter.emulator.pages.layout import not_found, page
-from stripe_meter.emulator.reading import form_of
 
 if TYPE_CHECKING:
     from stripe_meter.emulator.core import Emulator
@@ -32,14 +32,7 @@ def routes(emulator: Emulator) -> list[Route]:
     async def show(request: Request) -> Response:
         return _page_for(emulator.account, request.path_params["id"])
 
-    async def submit(request: Request) -> Response:
-        fields = await form_of(request)
-        with emulator.account.lock:
-            answer = _answer(emulator.account, request.path_params["id"], fields.get("outcome") == "complete")
-        emulator.courier.pump()
-        return answer
-
-    return [Route("/a/{id}", show, methods=["GET"]), Route("/a/{id}", submit, methods=["POST"])]
+    return [Route("/a/{id}", show, methods=["GET"]), Route("/a/{id}", target(emulator, _answer), methods=["POST"])]
 
 
 def _waiting(account: Account, id: str) -> JSON | None:
@@ -62,7 +55,8 @@ def _page_for(account: Account, id: str) -> Response:
     return page("3-D Secure", content)
 
 
-def _answer(account: Account, id: str, complete: bool) -> Response:
+def _answer(account: Account, id: str, fields: dict[str, str]) -> Response:
+    complete = fields.get("outcome") == "complete"
     intent = _waiting(account, id)
     if intent is None:
         return _page_for(account, id)

@@ -20,9 +20,9 @@ from stripe_meter.emulator.cards import card_of
 from stripe_meter.emulator.completion import Payer, complete, needs_card
 from stripe_meter.emulator.errors import JSON, ApiError
 from stripe_meter.emulator.pages.card_form import USUAL_CARD, card_field, described, test_cards
+from stripe_meter.emulator.pages.forms import target
 from stripe_meter.emulator.pages.layout import alert, not_found, page, rows
 from stripe_meter.emulator.pages.price_words import unit_prices
-from stripe_meter.emulator.reading import form_of
 
 if TYPE_CHECKING:
     from stripe_meter.emulator.core import Emulator
@@ -36,28 +36,14 @@ def routes(emulator: Emulator) -> list[Route]:
     async def show(request: Request) -> Response:
         return _page_for(emulator.account, request.path_params["id"])
 
-    async def submit(request: Request) -> Response:
-        fields = await form_of(request)
-        with emulator.account.lock:
-            answer = _submit(emulator.account, request.path_params["id"], fields)
-        emulator.courier.pump()
-        return answer
-
     async def challenge(request: Request) -> Response:
         return _challenge(emulator.account, request.path_params["id"])
 
-    async def answer_challenge(request: Request) -> Response:
-        fields = await form_of(request)
-        with emulator.account.lock:
-            answer = _answer(emulator.account, request.path_params["id"], fields)
-        emulator.courier.pump()
-        return answer
-
     return [
         Route("/c/pay/{id}", show, methods=["GET"]),
-        Route("/c/pay/{id}", submit, methods=["POST"]),
+        Route("/c/pay/{id}", target(emulator, _submit), methods=["POST"]),
         Route("/c/pay/{id}/authenticate", challenge, methods=["GET"]),
-        Route("/c/pay/{id}/authenticate", answer_challenge, methods=["POST"]),
+        Route("/c/pay/{id}/authenticate", target(emulator, _answer), methods=["POST"]),
     ]
 
 

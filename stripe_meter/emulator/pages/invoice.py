@@ -19,8 +19,8 @@ from stripe_meter.emulator.cards import new_payment_method
 from stripe_meter.emulator.errors import JSON, ApiError
 from stripe_meter.emulator.events import emit
 from stripe_meter.emulator.pages.card_form import card_field
+from stripe_meter.emulator.pages.forms import target
 from stripe_meter.emulator.pages.layout import alert, badge, moment, not_found, page, rows
-from stripe_meter.emulator.reading import form_of
 from stripe_meter.emulator.resources.invoices import pay_invoice
 
 if TYPE_CHECKING:
@@ -34,14 +34,7 @@ def routes(emulator: Emulator) -> list[Route]:
         emulator.clock.run_due()
         return _page_for(emulator.account, request.path_params["id"])
 
-    async def submit(request: Request) -> Response:
-        fields = await form_of(request)
-        with emulator.account.lock:
-            answer = _pay(emulator.account, request.path_params["id"], fields.get("card", ""))
-        emulator.courier.pump()
-        return answer
-
-    return [Route("/i/{id}", show, methods=["GET"]), Route("/i/{id}", submit, methods=["POST"])]
+    return [Route("/i/{id}", show, methods=["GET"]), Route("/i/{id}", target(emulator, _pay), methods=["POST"])]
 
 
 def _page_for(account: Account, id: str, problem: str | None = None) -> Response:
@@ -99,7 +92,8 @@ def _pay_form(invoice: JSON, problem: str | None) -> str:
     )
 
 
-def _pay(account: Account, id: str, number: str) -> Response:
+def _pay(account: Account, id: str, fields: dict[str, str]) -> Response:
+    number = fields.get("card", "")
     """Pay with a new card, which becomes the customer's default as on Stripe's page when it is saved."""
     invoice = account.store.find("invoice", id)
     if invoice is None or invoice["status"] != "open":

@@ -21,8 +21,8 @@ from stripe_meter.emulator.errors import JSON, ApiError
 from stripe_meter.emulator.events import emit
 from stripe_meter.emulator.pages import portal_update
 from stripe_meter.emulator.pages.card_form import card_field
+from stripe_meter.emulator.pages.forms import target
 from stripe_meter.emulator.pages.layout import alert, badge, moment, not_found, page, rows
-from stripe_meter.emulator.reading import form_of
 from stripe_meter.emulator.resources.subscription_update import cancel_at_end
 from stripe_meter.emulator.views import items_of, live_subscriptions
 
@@ -41,16 +41,9 @@ def routes(emulator: Emulator) -> list[Route]:
     async def done(request: Request) -> Response:
         return _done(emulator.account, request.path_params["id"])
 
-    async def submit(request: Request) -> Response:
-        fields = await form_of(request)
-        with emulator.account.lock:
-            answer = _submit(emulator.account, request.path_params["id"], fields)
-        emulator.courier.pump()
-        return answer
-
     return [
         Route("/p/session/{id}", show, methods=["GET"]),
-        Route("/p/session/{id}", submit, methods=["POST"]),
+        Route("/p/session/{id}", target(emulator, _submit), methods=["POST"]),
         Route("/p/session/{id}/done", done, methods=["GET"]),
     ]
 

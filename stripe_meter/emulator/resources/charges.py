@@ -10,7 +10,7 @@ from stripe_meter.emulator import disputes
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.errors import JSON, invalid, only
 from stripe_meter.emulator.events import emit
-from stripe_meter.emulator.listing import page
+from stripe_meter.emulator.listing import matching, page
 from stripe_meter.emulator.metadata import merged
 from stripe_meter.emulator.routing import PAGING, Operation
 
@@ -18,20 +18,12 @@ VERDICTS: Final = {"winning_evidence": "won", "losing_evidence": "lost"}
 OPEN: Final = frozenset({"needs_response", "under_review"})
 
 
-def _filtered(account: Account, kind: str, params: JSON, names: tuple[str, ...]) -> list[JSON]:
-    rows = list(account.store.newest(kind))
-    for name in names:
-        if name in params:
-            rows = [row for row in rows if row[name] == params[name]]
-    return rows
-
-
 def _charge(account: Account, params: JSON, id: str) -> JSON:
     return account.store.get("charge", id)
 
 
 def _charges(account: Account, params: JSON) -> JSON:
-    return page(_filtered(account, "charge", params, ("customer", "payment_intent")), params, "/v1/charges")
+    return page(matching(account.store.newest("charge"), params, "customer", "payment_intent"), params, "/v1/charges")
 
 
 def _update_charge(account: Account, params: JSON, id: str) -> JSON:
@@ -45,7 +37,7 @@ def _dispute(account: Account, params: JSON, id: str) -> JSON:
 
 
 def _disputes(account: Account, params: JSON) -> JSON:
-    return page(_filtered(account, "dispute", params, ("charge", "payment_intent")), params, "/v1/disputes")
+    return page(matching(account.store.newest("dispute"), params, "charge", "payment_intent"), params, "/v1/disputes")
 
 
 def _open(account: Account, id: str) -> JSON:
@@ -86,7 +78,7 @@ def _payment(account: Account, params: JSON, id: str) -> JSON:
 
 
 def _payments(account: Account, params: JSON) -> JSON:
-    rows = _filtered(account, "invoice_payment", params, ("invoice", "status"))
+    rows = matching(account.store.newest("invoice_payment"), params, "invoice", "status")
     wanted = params.get("payment")
     if wanted is not None:
         rows = [row for row in rows if row["payment"].get("payment_intent") == wanted.get("payment_intent")]

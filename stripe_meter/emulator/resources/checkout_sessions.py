@@ -12,12 +12,12 @@ from stripe_meter.emulator.billing import rates_in
 from stripe_meter.emulator.checkout_form import line_item_form, session_form
 from stripe_meter.emulator.errors import JSON, invalid
 from stripe_meter.emulator.events import emit
-from stripe_meter.emulator.listing import page
+from stripe_meter.emulator.listing import matching, page
 from stripe_meter.emulator.metadata import merged
 from stripe_meter.emulator.resources.customers import existing
 from stripe_meter.emulator.routing import PAGING, Operation
 from stripe_meter.emulator.subscription_form import MAX_ITEMS, check_anchor
-from stripe_meter.emulator.views import view
+from stripe_meter.emulator.views import lines_shown
 
 DAY: Final = 86400
 SHORTEST: Final = 1800
@@ -236,17 +236,17 @@ def _update(account: Account, params: JSON, id: str) -> JSON:
 
 
 def _list(account: Account, params: JSON) -> JSON:
-    rows = list(account.store.newest("checkout.session"))
-    for name in ("customer", "payment_intent", "status", "subscription"):
-        if name in params:
-            rows = [row for row in rows if row[name] == params[name]]
-    return page(rows, params, ROOT)
+    return page(
+        matching(
+            account.store.newest("checkout.session"), params, "customer", "payment_intent", "status", "subscription"
+        ),
+        params,
+        ROOT,
+    )
 
 
 def _line_items(account: Account, params: JSON, id: str) -> JSON:
-    rows = account.store.get("checkout.session", id)["line_items"]
-    shown = [{**row, "price": view(account, account.store.get("price", row["price"]))} for row in rows]
-    return page(shown, params, f"{ROOT}/{id}/line_items")
+    return page(lines_shown(account, account.store.get("checkout.session", id)), params, f"{ROOT}/{id}/line_items")
 
 
 ROOT: Final = "/v1/checkout/sessions"

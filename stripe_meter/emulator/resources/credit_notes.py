@@ -9,7 +9,7 @@ from stripe_meter.emulator import credit_notes
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.errors import JSON
 from stripe_meter.emulator.events import emit
-from stripe_meter.emulator.listing import page
+from stripe_meter.emulator.listing import matching, page
 from stripe_meter.emulator.metadata import merged
 from stripe_meter.emulator.routing import PAGING, Operation
 
@@ -38,11 +38,7 @@ def _update(account: Account, params: JSON, id: str) -> JSON:
 
 
 def _list(account: Account, params: JSON) -> JSON:
-    rows = list(account.store.newest("credit_note"))
-    for name in ("customer", "invoice"):
-        if name in params:
-            rows = [row for row in rows if row[name] == params[name]]
-    return page(rows, params, ROOT)
+    return page(matching(account.store.newest("credit_note"), params, "customer", "invoice"), params, ROOT)
 
 
 def _lines(account: Account, params: JSON, id: str) -> JSON:

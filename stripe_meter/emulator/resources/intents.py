@@ -15,7 +15,7 @@ from stripe_meter.emulator.checkout_form import setup_intent_form
 from stripe_meter.emulator.currencies import currency_code
 from stripe_meter.emulator.errors import JSON, card_error, invalid, missing
 from stripe_meter.emulator.events import emit
-from stripe_meter.emulator.listing import page
+from stripe_meter.emulator.listing import matching, page
 from stripe_meter.emulator.metadata import merged
 from stripe_meter.emulator.resources.customers import existing
 from stripe_meter.emulator.routing import PAGING, Operation
@@ -126,11 +126,7 @@ def _list(account: Account, params: JSON) -> JSON:
 
 
 def _of(account: Account, kind: str, params: JSON) -> list[JSON]:
-    rows = list(account.store.newest(kind))
-    for name in ("customer", "payment_method"):
-        if name in params:
-            rows = [row for row in rows if row[name] == params[name]]
-    return rows
+    return matching(account.store.newest(kind), params, "customer", "payment_method")
 
 
 def _setup_create(account: Account, params: JSON) -> JSON:

@@ -11,7 +11,7 @@ from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.billing import rates_in
 from stripe_meter.emulator.currencies import currency_code
 from stripe_meter.emulator.errors import JSON, invalid
-from stripe_meter.emulator.listing import page
+from stripe_meter.emulator.listing import matching, page
 from stripe_meter.emulator.resources.customers import existing
 from stripe_meter.emulator.routing import PAGING, Operation
 
@@ -52,10 +52,7 @@ def _retrieve(account: Account, params: JSON, id: str) -> JSON:
 
 
 def _list(account: Account, params: JSON) -> JSON:
-    rows = list(account.store.newest("invoiceitem"))
-    for name in ("customer", "invoice"):
-        if name in params:
-            rows = [row for row in rows if row[name] == params[name]]
+    rows = matching(account.store.newest("invoiceitem"), params, "customer", "invoice")
     if "pending" in params:
         rows = [row for row in rows if (row["invoice"] is None) is params["pending"]]
     return page(rows, params, ROOT)

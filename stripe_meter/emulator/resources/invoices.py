@@ -11,7 +11,7 @@ from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.cards import card_for
 from stripe_meter.emulator.currencies import currency_code
 from stripe_meter.emulator.errors import JSON, invalid, missing
-from stripe_meter.emulator.listing import page
+from stripe_meter.emulator.listing import matching, page
 from stripe_meter.emulator.metadata import merged
 from stripe_meter.emulator.resources.customers import existing
 from stripe_meter.emulator.routing import PAGING, Operation
@@ -22,10 +22,7 @@ def _retrieve(account: Account, params: JSON, id: str) -> JSON:
 
 
 def _list(account: Account, params: JSON) -> JSON:
-    rows = list(account.store.newest("invoice"))
-    for name in ("customer", "status"):
-        if name in params:
-            rows = [row for row in rows if row[name] == params[name]]
+    rows = matching(account.store.newest("invoice"), params, "customer", "status")
     if "subscription" in params:
         rows = [row for row in rows if invoicing.subscription_of(row) == params["subscription"]]
     return page(rows, params, "/v1/invoices")

@@ -14,7 +14,7 @@ from stripe_meter.emulator.listing import page
 from stripe_meter.emulator.metadata import merged
 from stripe_meter.emulator.resources import checkout_sessions
 from stripe_meter.emulator.routing import PAGING, Operation
-from stripe_meter.emulator.views import view
+from stripe_meter.emulator.views import lines_shown
 
 NOTHING: Final = (
     "application application_fee_amount application_fee_percent consent_collection inactive_message managed_payments "
@@ -176,9 +176,7 @@ def _list(account: Account, params: JSON) -> JSON:
 
 
 def _line_items(account: Account, params: JSON, id: str) -> JSON:
-    rows = account.store.get("payment_link", id)["line_items"]
-    shown = [{**row, "price": view(account, account.store.get("price", row["price"]))} for row in rows]
-    return page(shown, params, f"{ROOT}/{id}/line_items")
+    return page(lines_shown(account, account.store.get("payment_link", id)), params, f"{ROOT}/{id}/line_items")
 
 
 ROOT: Final = "/v1/payment_links"

@@ -8,7 +8,7 @@ from typing import Final
 
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.errors import JSON, invalid
-from stripe_meter.emulator.listing import page
+from stripe_meter.emulator.listing import matching, page
 from stripe_meter.emulator.metadata import merged
 from stripe_meter.emulator.resources.customers import existing
 from stripe_meter.emulator.resources.portal_flows import check_feature, flow
@@ -140,11 +140,7 @@ def _update(account: Account, params: JSON, id: str) -> JSON:
 
 def _list(account: Account, params: JSON) -> JSON:
     default_configuration(account)
-    rows = list(account.store.newest(KIND))
-    for name in ("active", "is_default"):
-        if name in params:
-            rows = [row for row in rows if row[name] is params[name]]
-    return page(rows, params, f"{ROOT}/configurations")
+    return page(matching(account.store.newest(KIND), params, "active", "is_default"), params, f"{ROOT}/configurations")
 
 
 def _open(account: Account, params: JSON) -> JSON:

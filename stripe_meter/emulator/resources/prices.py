@@ -12,7 +12,7 @@ from stripe_meter.emulator.billing import plain
 from stripe_meter.emulator.currencies import currency_code
 from stripe_meter.emulator.errors import JSON, invalid
 from stripe_meter.emulator.events import changed, emit
-from stripe_meter.emulator.listing import page
+from stripe_meter.emulator.listing import matching, page
 from stripe_meter.emulator.metadata import merged
 from stripe_meter.emulator.resources.products import new_product
 from stripe_meter.emulator.routing import PAGING, Operation
@@ -211,10 +211,7 @@ def _update(account: Account, params: JSON, id: str) -> JSON:
 
 
 def _list(account: Account, params: JSON) -> JSON:
-    rows = list(account.store.newest("price"))
-    for name in ("active", "currency", "product", "type"):
-        if name in params:
-            rows = [row for row in rows if row[name] == params[name]]
+    rows = matching(account.store.newest("price"), params, "active", "currency", "product", "type")
     if len(params.get("lookup_keys", ())) > MAX_LOOKUP_KEYS:
         raise invalid(f"You can name at most {MAX_LOOKUP_KEYS} lookup keys.", "lookup_keys")
     if "lookup_keys" in params:

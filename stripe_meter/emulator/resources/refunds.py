@@ -7,7 +7,7 @@ from typing import Final
 
 from stripe_meter.emulator.account import Account
 from stripe_meter.emulator.errors import JSON, invalid
-from stripe_meter.emulator.listing import page
+from stripe_meter.emulator.listing import matching, page
 from stripe_meter.emulator.metadata import merged
 from stripe_meter.emulator.refunding import refund
 from stripe_meter.emulator.routing import PAGING, Operation
@@ -34,11 +34,7 @@ def _update(account: Account, params: JSON, id: str) -> JSON:
 
 
 def _list(account: Account, params: JSON) -> JSON:
-    rows = list(account.store.newest("refund"))
-    for name in ("charge", "payment_intent"):
-        if name in params:
-            rows = [row for row in rows if row[name] == params[name]]
-    return page(rows, params, "/v1/refunds")
+    return page(matching(account.store.newest("refund"), params, "charge", "payment_intent"), params, "/v1/refunds")
 
 
 KEY: Final = "refund"
