@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -104,3 +105,15 @@ async def pay(engine: Engine, stripe: EmulatorServer, tool: Tool, card: str = "4
     done = await engine.sales.complete(query["session_id"][0], query["claim"][0])
     assert done.key is not None
     return with_key(done.key.reveal())
+
+
+@pytest.fixture
+def quiet_frameworks() -> Iterator[None]:
+    """Frameworks print the traceback of every tool that fails; the tests look at what the client sees."""
+    noisy = [logging.getLogger(name) for name in ("mcp", "fastmcp")]
+    before = [logger.disabled for logger in noisy]
+    for logger in noisy:
+        logger.disabled = True
+    yield
+    for logger, state in zip(noisy, before, strict=True):
+        logger.disabled = state

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,15 +38,8 @@ def wanted_line(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(autouse=True)
-def quiet_frameworks() -> Iterator[None]:
-    """Frameworks print the traceback of every tool that fails; the tests look at what the client sees."""
-    noisy = [logging.getLogger(name) for name in ("mcp", "fastmcp")]
-    before = [logger.disabled for logger in noisy]
-    for logger in noisy:
-        logger.disabled = True
-    yield
-    for logger, state in zip(noisy, before, strict=True):
-        logger.disabled = state
+def _quiet(quiet_frameworks: None) -> None:
+    """Every test here has tools that fail."""
 
 
 @pytest.fixture

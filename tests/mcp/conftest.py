@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -64,15 +63,8 @@ def framework(request: pytest.FixtureRequest) -> Framework:
 
 
 @pytest.fixture(autouse=True)
-def quiet_frameworks() -> Iterator[None]:
-    """Both frameworks print the traceback of every tool that fails; the tests look at what the client sees."""
-    noisy = [logging.getLogger(name) for name in ("mcp", "fastmcp")]
-    before = [logger.disabled for logger in noisy]
-    for logger in noisy:
-        logger.disabled = True
-    yield
-    for logger, state in zip(noisy, before, strict=True):
-        logger.disabled = state
+def _quiet(quiet_frameworks: None) -> None:
+    """Every test here has tools that fail."""
 
 
 @pytest.fixture

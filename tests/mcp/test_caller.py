@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import SimpleNamespace
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import fastmcp
 import httpx2
@@ -27,15 +27,9 @@ from stripe_meter.enforcement.engine import Engine
 from stripe_meter.mcp.attach import attach
 from stripe_meter.mcp.caller import principal_of, read_caller
 from stripe_meter.mcp.decorator import metered
+from tests.mcp.steps import tool_of
 
 pytestmark = pytest.mark.anyio
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def tool_of(server: Any) -> Callable[[F], F]:
-    """`@server.tool()`, the same on every framework, with a type."""
-    return cast("Callable[[F], F]", server.tool())
 
 
 def request(*headers: tuple[bytes, bytes], token: object = None, **scope: Any) -> Any:

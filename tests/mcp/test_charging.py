@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import anyio
 import anyio.from_thread
@@ -20,23 +19,9 @@ from stripe_meter.domain.usage import Call
 from stripe_meter.enforcement.engine import Engine
 from stripe_meter.mcp.attach import attach
 from stripe_meter.mcp.decorator import current_call, metered
+from tests.mcp.steps import RECEIPT, Billed, text_of, tool_of
 
 pytestmark = pytest.mark.anyio
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def tool_of(server: Any) -> Callable[[F], F]:
-    """`@server.tool()`, the same on every framework, with a type."""
-    return cast("Callable[[F], F]", server.tool())
-
-
-RECEIPT = "stripe-meter/receipt"
-Billed = Callable[[], dict[str, int]]
-
-
-def text_of(result: Any) -> str:
-    return str(result.content[0].text)
 
 
 @pytest.mark.usefixtures("local_key")

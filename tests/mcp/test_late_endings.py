@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 import anyio
@@ -13,10 +13,9 @@ import pytest
 from stripe_meter.enforcement.engine import Engine
 from stripe_meter.mcp.attach import attach
 from stripe_meter.mcp.decorator import current_call, metered
+from tests.mcp.steps import Billed
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("local_key")]
-
-Billed = Callable[[], dict[str, int]]
 
 
 class Billing:

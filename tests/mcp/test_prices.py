@@ -19,7 +19,7 @@ from stripe_meter.errors import ConfigurationError
 from stripe_meter.mcp.decorator import metered
 from stripe_meter.settings import Settings
 from tests.conftest import PAGES, a_tool, pay
-from tests.mcp.test_charging import RECEIPT, text_of, tool_of
+from tests.mcp.steps import RECEIPT, text_of, tool_of
 
 pytestmark = pytest.mark.anyio
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import pytest
 from mcp import Client
@@ -13,23 +13,9 @@ from stripe_meter.emulator import EmulatorServer
 from stripe_meter.enforcement.engine import Engine
 from stripe_meter.mcp.attach import attach
 from stripe_meter.mcp.decorator import current_call, metered
+from tests.mcp.steps import RECEIPT, Billed, text_of, tool_of
 
 pytestmark = pytest.mark.anyio
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def tool_of(server: Any) -> Callable[[F], F]:
-    """`@server.tool()`, the same on every framework, with a type."""
-    return cast("Callable[[F], F]", server.tool())
-
-
-RECEIPT = "stripe-meter/receipt"
-Billed = Callable[[], dict[str, int]]
-
-
-def text_of(result: Any) -> str:
-    return str(result.content[0].text)
 
 
 @pytest.mark.usefixtures("local_key")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -61,12 +60,5 @@ def make_billing() -> Iterator[Callable[..., StripeMeter]]:
 
 
 @pytest.fixture(autouse=True)
-def quiet_frameworks() -> Iterator[None]:
-    """Both frameworks print the traceback of every tool that fails; the tests look at what the client sees."""
-    noisy = [logging.getLogger(name) for name in ("mcp", "fastmcp")]
-    before = [logger.disabled for logger in noisy]
-    for logger in noisy:
-        logger.disabled = True
-    yield
-    for logger, state in zip(noisy, before, strict=True):
-        logger.disabled = state
+def _quiet(quiet_frameworks: None) -> None:
+    """Every test here has tools that fail."""
