@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from stripe_meter.domain.usage import Charge, Ledger
+from stripe_meter.domain.usage import Batch, Charge, Ledger
 from stripe_meter.errors import ConfigurationError
 
 PREFIX: Final = "rcp_"
@@ -64,7 +64,7 @@ class Sealer:
         key = hashlib.sha256(b"stripe-meter receipts\n" + stripe_key.encode()).digest()
         # The beginning of every signature; taking in the key anew would be half of the work.
         self._begun = hashlib.blake2b(digest_size=_PLACES * _TAG // 2, key=key)
-        self._sheets: dict[tuple[str, str, int], tuple[str, str]] = {}
+        self._sheets: dict[tuple[str, Batch, int], tuple[str, str]] = {}
 
     def seal(self, terms: str, charge: Charge) -> str:
         """The id of a receipt for a charged call.
@@ -75,7 +75,7 @@ class Sealer:
         """
         batch, place = charge
         key = (terms, batch, place // _PLACES)
-        head, tags = self._sheets.get(key) or self._sheet(key)
+        head, tags = self._sheets.get(key) or self._keep(key)
         at = place % _PLACES * _TAG
         return f"{head}{place}.{tags[at : at + _TAG]}"
 
@@ -110,18 +110,25 @@ class Sealer:
             return False
         terms, _, number = token.removeprefix(PREFIX).rpartition("|")
         batch, _, place = number.rpartition(".")[0].rpartition(".")
-        return place.isdigit() and hmac.compare_digest(token, self.seal(terms, (batch, int(place))))
+        if not place.isdigit():
+            return False
+        block, at = divmod(int(place), _PLACES)
+        head, tags = self._sheet(terms, batch, block)
+        return hmac.compare_digest(token, f"{head}{int(place)}.{tags[at * _TAG : (at + 1) * _TAG]}")
 
-    def _sheet(self, key: tuple[str, str, int]) -> tuple[str, str]:
-        """How the ids of several calls begin, and their signatures.
-
-        Whoever is charged again before their usage was sent has terms and batch in common with the call before. One
-        keyed digest is long enough for eight signatures of 64 bits, none of which tells anything of the others.
-        """
+    def _keep(self, key: tuple[str, Batch, int]) -> tuple[str, str]:
+        """Whoever is charged again before their usage was sent has terms and batch in common with the call before."""
         terms, batch, block = key
-        mac = self._begun.copy()
-        mac.update(f"{terms}|{batch}.{block}".encode())
         if len(self._sheets) >= _MOST_SHEETS:
             self._sheets.clear()
-        sheet = self._sheets[key] = f"{PREFIX}{terms}|{batch}.", mac.hexdigest()
+        sheet = self._sheets[key] = self._sheet(terms, batch.name, block)
         return sheet
+
+    def _sheet(self, terms: str, batch: str, block: int) -> tuple[str, str]:
+        """How the ids of several charges begin, and their signatures.
+
+        One keyed digest is long enough for eight signatures of 64 bits, none of which tells anything of the others.
+        """
+        mac = self._begun.copy()
+        mac.update(f"{terms}|{batch}.{block}".encode())
+        return f"{PREFIX}{terms}|{batch}.", mac.hexdigest()

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from stripe_meter.domain.money import Money
 
@@ -106,8 +106,16 @@ class Call:
 Ledger = Literal["usage", "plan", "credits", "allowance"]
 
 
-#: One charge among all of the seller: the usage it was merged into, `<Unix second>.<unique>`, and its place there.
-Charge = tuple[str, int]
+class Batch(Protocol):
+    """Usage of one customer on one meter that is merged until it is sent."""
+
+    @property
+    def name(self) -> str:
+        """`<Unix second in which it began>.<unique among all processes of the seller>`."""
+
+
+#: One charge among all of the seller: what it was merged into, and its place there.
+Charge = tuple[Batch, int]
 
 
 @dataclass(frozen=True)

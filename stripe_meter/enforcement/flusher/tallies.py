@@ -26,15 +26,14 @@ GRACE: Final = 3600 - 300
 
 
 class Tally:
-    """Open usage of one key."""
+    """Open usage of one key. There may be 100,000 of them, so what can be worked out is not kept."""
 
-    __slots__ = ("batch", "calls", "number", "quantity", "since", "unit_amount")
+    __slots__ = ("_books", "calls", "number", "quantity", "since", "unit_amount")
 
-    def __init__(self, number: int, since: float, batch: str, unit_amount: Decimal) -> None:
+    def __init__(self, books: Tallies, number: int, since: float, unit_amount: Decimal) -> None:
+        self._books = books
         self.number = number
         self.since = since
-        #: The Unix second of Stripe's clock in which it began, and what makes it unique among all processes.
-        self.batch = batch
         self.unit_amount = unit_amount
         self.quantity = 0
         self.calls = 0
@@ -42,6 +41,11 @@ class Tally:
     @property
     def amount(self) -> Decimal:
         return self.unit_amount * self.quantity
+
+    @property
+    def name(self) -> str:
+        """The Unix second of Stripe's clock in which it began, and what makes it unique among all processes."""
+        return f"{self._books.second_of(self.since)}.{self._books.boot}{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,8 @@ class Tallies:
         self._lock = threading.Lock()
         self._open: dict[Key, Tally] = {}
         self._in_flight: dict[Key, Sealed] = {}
-        self._boot = uuid.uuid4().hex[:16]
+        #: Tells this process's usage from that of all others.
+        self.boot = uuid.uuid4().hex[:16]
         self._number = 0
         self._accepted = self._delivered = self._rejected = self._events = 0
         self._asleep = True
@@ -129,8 +134,7 @@ class Tallies:
             tally = self._open.get(key)
             if tally is None:
                 self._number += 1
-                batch = f"{int(self._now())}.{self._boot}{self._number}"
-                tally = self._open[key] = Tally(self._number, self.monotonic(), batch, unit_amount)
+                tally = self._open[key] = Tally(self, self._number, self.monotonic(), unit_amount)
             tally.quantity += quantity
             tally.calls += calls
             place = tally.calls
@@ -138,7 +142,11 @@ class Tallies:
             asleep, self._asleep = self._asleep, False
         if asleep:
             self._wake()
-        return tally.batch, place
+        return tally, place
+
+    def second_of(self, moment: float) -> int:
+        """A moment of the monotonic clock as a whole second of Stripe's."""
+        return int(self._now() - (self.monotonic() - moment))
 
     def sleep(self) -> bool:
         """Ask to be woken by the next `add`; False when there is something to send already."""
@@ -171,7 +179,7 @@ class Tallies:
             customer, event_name, period_end = key
             is_late = bool(period_end) and now > period_end + GRACE
             timestamp = event_timestamp(now, 0 if is_late else period_end)
-            event = MeterEvent(event_name, customer, tally.quantity, f"sm_{self._boot}_{tally.number}", timestamp)
+            event = MeterEvent(event_name, customer, tally.quantity, f"sm_{self.boot}_{tally.number}", timestamp)
             sealed = self._in_flight[key] = Sealed(event, key, tally, is_late)
             return sealed
 
