@@ -8,6 +8,7 @@ from __future__ import annotations
 # Spelled out, because importing `typing` would cost more than everything else here.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from stripe_meter.domain.identity import Principal
     from stripe_meter.domain.plans import CreditPack, Credits, Free, PayAsYouGo, Subscription
     from stripe_meter.domain.usage import Call
     from stripe_meter.errors import PaymentRequired, StripeMeterError
@@ -23,6 +24,7 @@ __all__ = [
     "Free",
     "PayAsYouGo",
     "PaymentRequired",
+    "Principal",
     "StripeMeter",
     "StripeMeterError",
     "Subscription",
@@ -37,6 +39,7 @@ _HOME = {
     "Free": "stripe_meter.domain.plans",
     "PayAsYouGo": "stripe_meter.domain.plans",
     "PaymentRequired": "stripe_meter.errors",
+    "Principal": "stripe_meter.domain.identity",
     "StripeMeter": "stripe_meter.meter",
     "StripeMeterError": "stripe_meter.errors",
     "Subscription": "stripe_meter.domain.plans",

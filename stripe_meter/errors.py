@@ -5,8 +5,11 @@ StripeMeterError
 │   ├── PriceError             a price that cannot be read, or that Stripe could not bill exactly
 │   └── KeyRefused             Stripe or the format says that this STRIPE_SECRET_KEY cannot be used
 │       └── PermissionMissing  it is good, but not for this
+├── NotForSale                 nothing of that name is on offer, or not to this customer as they stand
 ├── PaymentRequired            a call that is not served until somebody pays or is known
 ├── TooMany                    a client tried something too often; nobody else has to wait
+├── IdentityUnavailable        who calls cannot be found out now; the seller's to mend
+├── WebhookRefused             what was sent to our webhook address is not from Stripe, or too old
 └── StripeFault                Stripe did not do what was asked
     ├── StripeUnavailable      nobody knows whether it happened, or it may be asked again later
     ├── StripeRejected         Stripe said no, for good
@@ -38,6 +41,10 @@ class PermissionMissing(KeyRefused):
     """A restricted key that is good, but lacks the permission for one request."""
 
 
+class NotForSale(StripeMeterError):
+    """What was asked for is not sold, or not to this customer as they stand; the message is a sentence for them."""
+
+
 class PaymentRequired(StripeMeterError):
     """A call was refused.
 
@@ -66,6 +73,14 @@ class TooMany(StripeMeterError):
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class WebhookRefused(StripeMeterError):
+    """A delivery that is not genuine. The message may be shown to whoever sent it; it repeats nothing of theirs."""
+
+
+class IdentityUnavailable(StripeMeterError):
+    """Who calls cannot be found out: a key set cannot be read, or the author's `identify` failed."""
 
 
 class StripeFault(StripeMeterError):

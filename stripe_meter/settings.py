@@ -22,6 +22,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from stripe_meter.domain.identity import Trust
+from stripe_meter.domain.origins import LOOPBACK, Network, networks, origins
 from stripe_meter.domain.plans import Plan
 from stripe_meter.domain.pricelist import Price, PriceList
 from stripe_meter.domain.tables import Origin, check_keys, read_default_price, read_plans, read_prices
@@ -88,6 +90,12 @@ class Settings(BaseSettings):
     stripe_secret_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("stripe_secret_key", "STRIPE_SECRET_KEY")
     )
+    #: Signing secrets of our webhook endpoints, separated by commas: one for each endpoint, two while one is rotated.
+    stripe_webhook_secret: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("stripe_webhook_secret", "STRIPE_WEBHOOK_SECRET")
+    )
+    #: Whether customers are refused while a payment of theirs is disputed; only webhooks tell of it.
+    pause_on_dispute: bool = True
     #: Base URL of an emulator; when set, no request leaves for Stripe.
     emulator: str | None = Field(None, pattern=r"^https?://[^/]+/?$")
     #: False serves every tool free and says so loudly.
@@ -96,6 +104,18 @@ class Settings(BaseSettings):
     namespace: str = Field("mcp", pattern=r"^[a-z0-9][a-z0-9_-]{0,29}$")
     #: Where callers' browsers reach this server, such as `https://tools.example.com`.
     public_url: str | None = Field(None, pattern=r"^https?://[^/\s]+(/[^\s?#]*)?$")
+    #: Networks from which our routes may be asked, all but the webhook; empty lets everybody in.
+    allowed_ips: Annotated[tuple[Network, ...], NoDecode, PlainValidator(networks)] = ()
+    #: Networks from which `admin/stats` and `metrics` may be asked.
+    admin_ips: Annotated[tuple[Network, ...], NoDecode, PlainValidator(networks)] = LOOPBACK
+    #: Origins beside our own to which our pages may lead: return addresses, and a Checkout domain of the author's.
+    return_origins: Annotated[tuple[str, ...], NoDecode, PlainValidator(origins)] = ()
+    #: Most calls of one customer, whatever their plan, such as `1000/minute`.
+    rate_limit: str | None = Field(None, pattern=r"(?i)^\s*[1-9]\d{0,8}\s*/\s*(second|minute|hour|day)\s*$")
+    #: Where processes count together; without it every process counts for itself.
+    redis_url: SecretStr | None = Field(None, validation_alias=AliasChoices("redis_url", "REDIS_URL"))
+    #: Level of our loggers: `info` shows the audit log and decisions that asked Stripe, `debug` every decision.
+    log: Literal["debug", "info", "warning", "error"] | None = None
     #: Seconds for one request to Stripe; the SDK's default is 80.
     timeout: float = Field(5.0, gt=0, le=60)
 
@@ -113,6 +133,17 @@ class Settings(BaseSettings):
     #: Price of decorated tools that nothing else prices.
     default_price: Annotated[Price | None, NoDecode, PlainValidator(_default_price)] = None
 
+    #: JWTs that name their caller are believed from this issuer (`iss`), when they are meant for
+    jwt_issuer: str | None = Field(None, min_length=1)
+    #: this server (`aud`), and signed
+    jwt_audience: str | None = Field(None, min_length=1)
+    #: by a key published here (RS, PS, ES, EdDSA),
+    jwt_jwks_url: str | None = Field(
+        None, pattern=r"^(https://[^\s]+|http://(127\.0\.0\.1|localhost|\[::1\])[:/][^\s]*)$"
+    )
+    #: or by this shared secret (HS).
+    jwt_secret: SecretStr | None = Field(None, min_length=32)
+
     @field_validator("emulator", "public_url")
     @classmethod
     def _no_trailing_slash(cls, value: str | None) -> str | None:
@@ -125,6 +156,7 @@ class Settings(BaseSettings):
             raise ConfigurationError(_sentence(error)) from None
         except tomllib.TOMLDecodeError as error:
             raise ConfigurationError(f"{self._files()} is not valid TOML: {error}") from None
+        _ = self.trust
 
     @classmethod
     def _files(cls) -> str:
@@ -150,11 +182,38 @@ class Settings(BaseSettings):
         )
 
     @property
+    def trust(self) -> Trust | None:
+        """Whose JWTs are believed; None when nobody's. Raises `ConfigurationError`."""
+        secret = None if self.jwt_secret is None else self.jwt_secret.get_secret_value()
+        if not (self.jwt_issuer or self.jwt_audience or self.jwt_jwks_url or secret):
+            return None
+        if not (self.jwt_issuer and self.jwt_audience) or (self.jwt_jwks_url is None) == (secret is None):
+            raise ConfigurationError(
+                "to believe JWTs set STRIPE_METER_JWT_ISSUER and STRIPE_METER_JWT_AUDIENCE, and either "
+                "STRIPE_METER_JWT_JWKS_URL (keys the issuer publishes) or STRIPE_METER_JWT_SECRET (one you share)"
+            )
+        if secret is not None and ("-----BEGIN" in secret or secret.startswith(("ssh-", "ecdsa-"))):
+            raise ConfigurationError(
+                "STRIPE_METER_JWT_SECRET holds a public or private key, with which anybody who knows the public half "
+                "could sign; set STRIPE_METER_JWT_JWKS_URL to where the issuer publishes its keys"
+            )
+        return Trust(self.jwt_issuer, self.jwt_audience, self.jwt_jwks_url, secret)
+
+    @property
     def mode(self) -> KeyMode:
         """Which Stripe this process talks to. Raises `KeyRefused` when there is no usable key."""
         if self.emulator is not None:
             return "emulator"
         return "live" if "_live_" in self.key() else "test"
+
+    @property
+    def webhook_secrets(self) -> tuple[str, ...]:
+        """Secrets by which webhooks are known to be Stripe's; none where webhooks are not used.
+
+        Raises:
+            ConfigurationError: One of them is none; the message never holds it.
+        """
+        return _secrets(self.stripe_webhook_secret)
 
     def key(self) -> str:
         """The key for the wire.
@@ -180,13 +239,25 @@ class Settings(BaseSettings):
         return key
 
 
+def _secrets(text: SecretStr | None) -> tuple[str, ...]:
+    parts = [part.strip() for part in ("" if text is None else text.get_secret_value()).split(",")]
+    secrets = tuple(part for part in parts if part)
+    if not all(re.fullmatch(r"whsec_[A-Za-z0-9_+/=-]{4,250}", part) for part in secrets):
+        raise ConfigurationError(
+            "STRIPE_WEBHOOK_SECRET has not the form of signing secrets (whsec_…, several separated by commas); "
+            "make an endpoint and get them with `stripe-meter webhook create`"
+        )
+    return secrets
+
+
 _TABLES: Final = ("plans", "prices", "default_price")
 
 
 def _located(data: dict[str, Any], origin: Origin) -> dict[str, Any]:
     """Refuse keys nobody reads; let tables be read by who knows where they stand."""
     where = f"{origin.file}, [{origin.within}]" if origin.within else origin.file
-    check_keys(data, [*Settings.model_fields, "STRIPE_SECRET_KEY"], where, "the settings")
+    aliases = ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "REDIS_URL")
+    check_keys(data, [*Settings.model_fields, *aliases], where, "the settings")
     return {key: (origin, value) if key in _TABLES else value for key, value in data.items()}
 
 
@@ -236,12 +307,22 @@ def from_file(path: Path) -> Settings:
 _EXPECTED: Final = {
     "emulator": "an address such as http://127.0.0.1:4242",
     "enabled": "true or false",
+    "pause_on_dispute": "true or false",
     "namespace": "at most 30 lower-case letters, digits, - and _",
     "public_url": "an address such as https://tools.example.com",
+    "allowed_ips": "addresses or networks separated by commas, such as 10.0.0.0/8",
+    "admin_ips": "addresses or networks separated by commas, such as 127.0.0.1",
+    "return_origins": "origins separated by commas, such as https://app.example.com",
+    "rate_limit": "calls in a while, such as 1000/minute; second, minute, hour or day",
+    "log": "debug, info, warning or error",
     "timeout": "seconds, more than 0 and at most 60",
     "durability": "batched or sync",
     "max_unsent_seconds": "seconds, from 5 to 86400",
     "max_unsent_amount": "a whole number of minor units, at least 1",
+    "jwt_issuer": "the issuer exactly as tokens say it, such as https://id.example.com/",
+    "jwt_audience": "what tokens for this server name as their audience",
+    "jwt_jwks_url": "an https address such as https://id.example.com/.well-known/jwks.json",
+    "jwt_secret": "a secret of at least 32 characters",
     "plans": "[[plans]] tables in stripe-meter.toml",
     "prices": "a [prices] table in stripe-meter.toml",
     "default_price": 'a price such as "$0.05"',

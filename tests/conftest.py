@@ -19,6 +19,7 @@ from stripe_meter.domain.tools import Tool
 from stripe_meter.emulator import Emulator, EmulatorServer
 from stripe_meter.enforcement.engine import Engine
 from stripe_meter.settings import Settings
+from tests.guard.scanner import CANARY, Scanner, scanning
 
 #: Where our pages would be; nothing needs to listen there.
 PAGES = "http://127.0.0.1:9"
@@ -44,6 +45,23 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def log_scanner() -> Iterator[Scanner]:
+    """No test may log a secret, the planted one least of all; what threads log late fails the run at its end."""
+    with scanning() as scanner:
+        yield scanner
+    assert scanner.found == []
+
+
+@pytest.fixture(autouse=True)
+def no_secret_is_logged(log_scanner: Scanner) -> Iterator[None]:
+    """The test that logged it is the one that fails."""
+    yield
+    found = log_scanner.found[:]
+    log_scanner.found.clear()
+    assert found == []
+
+
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No key and no setting of the person who runs the suite leaks into a test."""
@@ -66,6 +84,8 @@ def make_engine(stripe: EmulatorServer) -> Iterator[Callable[..., Engine]]:
 
     def make(*plans: Plan, **settings: object) -> Engine:
         values: dict[str, object] = {"emulator": stripe.url, "public_url": PAGES, **settings}
+        if values["emulator"] is not None:
+            values.setdefault("stripe_secret_key", CANARY)
         engine = Engine(plans or (PayAsYouGo(),), Settings(**values))
         engines.append(engine)
         return engine

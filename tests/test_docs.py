@@ -41,7 +41,7 @@ async def test_the_first_snippet_is_a_paid_server(
 
 
 SELLING = (ROOT / "docs/selling.md").read_text()
-WAYS = re.findall(r"```python\n(.*?)```", SELLING, re.DOTALL)
+WAYS = re.findall(r"```python\n(.*?)```", SELLING.partition("## From your own code")[0], re.DOTALL)
 #: What a caller nobody knows is told by each snippet: the tool, its arguments, and the answer.
 TOLD = [
     ("summarize", {"url": "u"}, "summarize costs $0.05 a call or €0.05 a call."),
@@ -68,7 +68,32 @@ async def test_each_way_to_sell_is_a_paid_server(
         result: Any = await client.call_tool(tool, arguments)
     assert result.is_error
     assert told in result.content[0].text
-    assert result.meta["stripe-meter/payment-required"]["checkout_url"].startswith(stripe.url)
+    # Straight to Checkout, or to the page on which one of several is chosen.
+    pages = (f"{stripe.url}/c/pay/", "http://127.0.0.1:9/billing/plans?token=")
+    assert result.meta["stripe-meter/payment-required"]["checkout_url"].startswith(pages)
+
+
+WHO_CALLS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/identity.md").read_text(), re.DOTALL)
+#: What a caller who shows nothing gets from each snippet on the page about identity, call by call.
+SERVED = [[False], [False], [True, True, True, False]]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("number", range(len(SERVED)))
+async def test_each_way_to_know_callers_is_a_paid_server(
+    stripe: EmulatorServer, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As it stands on the page; strangers are refused, but for the calls that are given to them."""
+    monkeypatch.setenv("STRIPE_METER_EMULATOR", stripe.url)
+    monkeypatch.setenv("STRIPE_METER_PUBLIC_URL", "http://127.0.0.1:9")
+    assert len(WHO_CALLS) == len(SERVED)
+    namespace: dict[str, Any] = {"__name__": f"identity_{number}"}
+    exec(compile(WHO_CALLS[number], "identity.md", "exec", dont_inherit=True), namespace)
+    async with Client(namespace["mcp"]) as client:
+        results: list[Any] = [await client.call_tool("summarize", {"url": "u"}) for _ in SERVED[number]]
+    assert [not result.is_error for result in results] == SERVED[number]
+    if results[-1].is_error:
+        assert results[-1].meta["stripe-meter/payment-required"]["reason"] == "identity_required"
 
 
 def test_the_file_on_the_page_about_selling_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -152,9 +177,10 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 def test_the_example_environment_names_every_setting() -> None:
     """And nothing that does not exist."""
     named = set(re.findall(r"^([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    not_these = {"stripe_secret_key", "plans", "prices"}  # tables do not fit into a variable
+    aliases = {"stripe_secret_key", "stripe_webhook_secret", "redis_url"}
+    not_these = {*aliases, "plans", "prices"}  # tables do not fit into a variable
     settings = {f"STRIPE_METER_{name.upper()}" for name in set(Settings.model_fields) - not_these}
-    assert named == settings | {"STRIPE_SECRET_KEY", "STRIPE_METER_API_KEY"}
+    assert named == settings | {alias.upper() for alias in aliases} | {"STRIPE_METER_API_KEY"}
 
 
 def test_what_is_said_to_be_checked_is_checked() -> None:
@@ -165,6 +191,24 @@ def test_what_is_said_to_be_checked_is_checked() -> None:
         assert f"def {name[0]}" in tests, name
     for path in re.findall(r"`(tests/[a-z_/0-9]+\.py)`", text):
         assert (ROOT / path).exists(), path
+
+
+def test_every_attack_in_the_table_was_tried() -> None:
+    """Each row names an existing test, and each test of an attack has its row."""
+    table = (ROOT / "docs/security.md").read_text().partition("## What was tried")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith("| attack ")]
+    named = [re.findall(r"`(test_\w+)`", row.rpartition("|")[0].rpartition("|")[2]) for row in rows]
+    assert rows
+    assert all(len(names) == 1 for names in named), rows
+    tests = (ROOT / "tests/web/test_attacks.py").read_text()
+    tried = set(re.findall(r"^async def (test_\w+)", tests, re.MULTILINE))
+    # These two show that what is allowed is served.
+    allowed = {"test_a_return_address_that_the_author_allows_is_taken", "test_metadata_that_is_sound_reaches_stripe"}
+    assert {names[0] for names in named} == tried - allowed
+    everywhere = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    elsewhere = (ROOT / "docs/security.md").read_text().partition("## What was tried elsewhere")[2]
+    for name in re.findall(r"`(test_\w+)`", elsewhere):
+        assert f"def {name}(" in everywhere, name
 
 
 def test_every_dependency_is_explained() -> None:

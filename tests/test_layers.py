@@ -33,6 +33,7 @@ ONLY = {
     "stripe": {"gateway", "emulator"},
     "aiohttp": {"gateway"},
     "tenacity": {"gateway"},
+    "jwt": {"enforcement"},
     "mcp": {"mcp", "cli"},
     "mcp_types": {"mcp", "cli"},
     "fastmcp": {"mcp"},

@@ -20,6 +20,7 @@ def test_the_public_names_are_exactly_these() -> None:
         "Free",
         "PayAsYouGo",
         "PaymentRequired",
+        "Principal",
         "StripeMeter",
         "StripeMeterError",
         "Subscription",

@@ -19,9 +19,12 @@ _COMMANDS = {
     "emulator": "Run only the stand-in for Stripe, for servers and tests of yours.",
     "keys": "Create, list and revoke your callers' API keys.",
     "credits": "Give credits to your callers and see what they have.",
+    "webhook": "Let Stripe tell your server what happens: create and rotate endpoints.",
+    "link": "Make the lasting link that sells a credit pack, or find it again.",
     "plan": "Show how your code and your Stripe account differ.",
     "apply": "Make Stripe hold what your code sells.",
     "doctor": "Find what would cost you money or trust later.",
+    "explain": "Show why a customer's call is served or refused, and what to do.",
     "simulate": "Show what a month of usage would cost your customers under each plan.",
 }
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import click
 
+from stripe_meter.enforcement import audit
+
 if TYPE_CHECKING:
     from stripe_meter.domain.identity import ApiKey
     from stripe_meter.enforcement.engine import Engine
@@ -50,7 +52,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdo
 
 @click.group()
 def command() -> None:
-    """Create, list and revoke your callers' API keys.
+    """Create, list, rotate and revoke your callers' API keys.
 
     A caller who pays through a Checkout link gets a key on the page after it. These commands do the same by hand: for a
     customer you made in the Dashboard, a second key, or one that was lost. CUSTOMER is the customer's id in Stripe,
@@ -73,11 +75,30 @@ def create(customer: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"customer": customer, "id": key.id, "key": key.reveal(), "created": created}))
         return
-    click.echo(f"New API key of {customer}, shown only now:\n\n  {key.reveal()}\n")
-    click.echo("How a caller uses it:")
-    click.echo("  over HTTP   send the header  x-api-key: <key>")
-    click.echo("  over stdio  set STRIPE_METER_API_KEY=<key> in the server's environment")
+    _show(key)
     click.echo(f"Take it back: stripe-meter keys revoke {customer} {key.id}")
+
+
+@command.command()
+@_customer
+@_key_id
+@_json
+def rotate(customer: str, key_id: str, as_json: bool) -> None:
+    """Make a key that takes the place of another one; both work until you revoke the old one.
+
+    Give the caller the new key, wait until they use it, then revoke the old one.
+    """
+    with _engine() as engine:
+        if key_id not in _ask(engine, lambda gateway: gateway.customers.keys(customer)):
+            raise _no_such_key(customer, key_id)
+        key, created = issue(engine, customer)
+    if as_json:
+        row = {"customer": customer, "id": key.id, "key": key.reveal(), "created": created, "replaces": key_id}
+        click.echo(json.dumps(row))
+        return
+    _show(key)
+    click.echo("The old key works as before. Once the caller uses the new one:")
+    click.echo(f"  stripe-meter keys revoke {customer} {key_id}")
 
 
 @command.command("list")
@@ -105,19 +126,34 @@ def list_(customer: str, as_json: bool) -> None:
 def revoke(customer: str, key_id: str, as_json: bool) -> None:
     """Take a key back.
 
-    Servers that served it lately keep a snapshot of the customer and may accept it for up to one hour more.
+    Servers that served it lately keep a snapshot of the customer and may accept it for up to one hour more. A server
+    with a webhook endpoint hears of it within seconds, or within a day should the delivery fail.
     """
     with _engine() as engine:
         was_there = _ask(engine, lambda gateway: gateway.customers.revoke_key(customer, key_id))
+        if was_there:
+            audit.record("key", action="revoked", customer=customer, key=key_id)
     if not was_there:
-        raise click.ClickException(f"{customer} has no key {key_id}; see `stripe-meter keys list {customer}`")
+        raise _no_such_key(customer, key_id)
     if as_json:
         click.echo(json.dumps({"customer": customer, "id": key_id, "revoked": True, "lag_seconds": _LAG_HOURS * 3600}))
         return
     click.echo(f"Key {key_id} of {customer} is revoked.")
     click.echo(
-        f"A running server that has just served it may accept it for up to {_LAG_HOURS} h more; a restart ends that."
+        f"A running server that has just served it may accept it for up to {_LAG_HOURS} h more; a restart ends that. "
+        "One with a webhook endpoint hears of it within seconds."
     )
+
+
+def _show(key: ApiKey) -> None:
+    click.echo(f"New API key of {key.customer}, shown only now:\n\n  {key.reveal()}\n")
+    click.echo("How a caller uses it:")
+    click.echo("  over HTTP   send the header  x-api-key: <key>")
+    click.echo("  over stdio  set STRIPE_METER_API_KEY=<key> in the server's environment")
+
+
+def _no_such_key(customer: str, key_id: str) -> click.ClickException:
+    return click.ClickException(f"{customer} has no key {key_id}; see `stripe-meter keys list {customer}`")
 
 
 def issue(engine: Engine, customer: str) -> tuple[ApiKey, int]:
@@ -127,7 +163,9 @@ def issue(engine: Engine, customer: str) -> tuple[ApiKey, int]:
         created = int(gateway.connection.clock.now())
         return await gateway.customers.issue_key(customer, created=created), created
 
-    return _ask(engine, work)
+    key, created = _ask(engine, work)
+    audit.record("key", action="made", customer=customer, key=key.id)
+    return key, created
 
 
 def _ask(engine: Engine, work: Callable[[Gateway], Awaitable[T]]) -> T:

@@ -15,6 +15,7 @@ from stripe_meter.domain.change import Change
 from stripe_meter.domain.changes import changes, changes_credit_unit, needs_subscribers
 from stripe_meter.domain.desired import Desired, desired, together
 from stripe_meter.domain.found import Inventory, Subscriber
+from stripe_meter.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from stripe_meter.enforcement.engine import Engine
@@ -64,8 +65,8 @@ class Shop:
             people: tuple[Subscriber, ...] = ()
             if subscribers or needs_subscribers(listed):
                 people = await gateway.inventories.subscribers()
-            sold = changes_credit_unit(listed) and await gateway.inventories.has_wallets()
-            return View(tuple(changes(self.desired, inventory, people, credits_sold=sold)), inventory, people)
+            wallets, _ = await gateway.inventories.wallets() if changes_credit_unit(listed) else ([], 0)
+            return View(tuple(changes(self.desired, inventory, people, credits_sold=bool(wallets))), inventory, people)
 
         return self.ask(work)
 
@@ -75,12 +76,14 @@ def shops(target: str) -> Iterator[list[Shop]]:
     """The shops of `target` while the block runs.
 
     Raises:
-        ConfigurationError: The target cannot be imported, sells nothing, or there is no key.
+        ConfigurationError: The target cannot be imported, sells nothing or nobody knows what, or there is no key.
     """
     from stripe_meter.cli.target import sellers
 
     engines = sellers(target)
     try:
+        if target.endswith(".toml"):
+            _refuse_patterns(target, engines)
         groups: dict[tuple[str | None, str, str], list[Engine]] = {}
         for engine in engines:
             settings = engine.settings
@@ -92,3 +95,13 @@ def shops(target: str) -> Iterator[list[Shop]]:
     finally:
         for engine in engines:
             engine.close()
+
+
+def _refuse_patterns(target: str, engines: list[Engine]) -> None:
+    """What a pattern stands for only a server can list; taken for nothing, it would be archived."""
+    patterns = [pattern for engine in engines for pattern in engine.prices.patterns]
+    if patterns:
+        raise ConfigurationError(
+            f"{target} prices tools as {patterns[0]!r}, and only their server can tell which these are; "
+            "write each tool's name below [prices], or name the server's file instead, such as server.py"
+        )

@@ -7,8 +7,19 @@ account cache's work. Times are seconds of the process's monotonic clock unless 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from stripe_meter.domain.blueprint import Tier
+    from stripe_meter.domain.units import Unit
+
+#: Metadata key under which a customer carries an open dispute: prefix + its id. Stripe takes 40 characters.
+METADATA_DISPUTE: Final = "sm_dispute_"
+
+
+def dispute_mark(dispute: str) -> str:
+    """The metadata key of one dispute (`du_…`)."""
+    return f"{METADATA_DISPUTE}{dispute}"[:40]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,16 +29,20 @@ class Item:
     Attributes:
         price: Stripe's price id.
         meter: Stripe's meter id, `mtr_…`.
-        unit_amount: Minor units for one metered unit; None when the price has tiers, or states it elsewhere.
+        tiers: What its units cost in that currency; empty when the price cannot be paid in it.
         currency: Of the subscription; lower-case ISO code.
         period_end: Unix seconds; first moment of the next billing period.
+        unit: What the price is paid for; None when it does not say.
+        since: Unix seconds from which this price counts: the period's begin, or later where it replaced another one.
     """
 
     price: str
     meter: str
-    unit_amount: Decimal | None
+    tiers: tuple[Tier, ...]
     currency: str
     period_end: int = 0
+    unit: Unit | None = None
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +92,11 @@ class Account:
         subscription: Their live subscription of ours, the oldest when there are several, or None.
         wallet: The customer that holds their prepaid credits, `cus_…`, or None.
         cap: The customer's own spend cap in minor units of their currency, or None.
+        top_up: The card they agreed to for automatic top-ups, `pm_…`, or None.
         keys: API keys that are good: public id and hash, as the customer's metadata has them.
         second: Live subscriptions of ours that were made after `subscription`, within the last hours.
         deleted: True when Stripe says the customer was deleted.
+        is_disputed: True while a payment of theirs is disputed.
         fresh_until: Until then the snapshot is served; a little before, a newer one is fetched beside the calls.
         stale_until: Until then it is served while Stripe is unavailable.
         offers: What this snapshot makes of each tool, by its name, filled as they are called.
@@ -89,8 +106,10 @@ class Account:
     subscription: Subscription | None = None
     wallet: str | None = None
     cap: int | None = None
+    top_up: str | None = None
     keys: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     deleted: bool = False
+    is_disputed: bool = False
     second: tuple[str, ...] = ()
     fresh_until: float = 0.0
     stale_until: float = 0.0

@@ -25,6 +25,7 @@ from stripe_meter.domain.plans import Credits, Free, PayAsYouGo, Subscription, d
 from stripe_meter.domain.rates import Rate
 from stripe_meter.domain.terms import slug
 from stripe_meter.domain.tools import Tool
+from stripe_meter.domain.units import LONGEST_NICKNAME, METADATA_UNIT, unit_of
 from stripe_meter.errors import ConfigurationError
 
 #: Stripe's bound on the items of one subscription.
@@ -186,7 +187,9 @@ def _pay_as_you_go(names: Names, plan: PayAsYouGo, tool: Tool) -> tuple[ProductS
     shown = tool.name if plan.meter == "tool" else f"Calls at {tool.money_rates[0]}"
     product = ProductSpec(names.product(key), shown, unit_label(tool.money_rates[0]))
     amounts = tuple((str(rate.currency), _discount_tiers(rate, plan)) for rate in tool.money_rates)
-    return product, PriceSpec(key, product.id, tool.price[:200], amounts, "month", key), MeterSpec(key, shown)
+    unit = ((METADATA_UNIT, str(unit_of(tool.money_rates[0]))),)
+    price = PriceSpec(key, product.id, tool.price[:LONGEST_NICKNAME], amounts, "month", key, unit)
+    return product, price, MeterSpec(key, shown)
 
 
 def _discount_tiers(rate: Rate, plan: PayAsYouGo) -> tuple[Tier, ...]:
@@ -216,14 +219,13 @@ def _included(names: Names, plan: Subscription) -> tuple[ProductSpec, PriceSpec,
     shown = f"{plan.included} calls included" + (
         f", then {' or '.join(map(str, plan.overage_amounts))}" if plan.overage else ""
     )
-    price = PriceSpec(key, product.id, shown[:200], tuple(amounts), plan.fee.interval, names.calls)
+    price = PriceSpec(key, product.id, shown[:LONGEST_NICKNAME], tuple(amounts), plan.fee.interval, names.calls)
     return product, price, MeterSpec(names.calls, f"calls ({names.namespace})")
 
 
 def unit_label(rate: Rate) -> str:
     """What an invoice calls one metered unit; Stripe takes twelve characters."""
-    unit, block = rate.metered_unit
-    return (unit if block == 1 else f"{block} {unit}s")[:12]
+    return str(unit_of(rate))[:12]
 
 
 def _check_items(count: int, plan: PayAsYouGo) -> None:

@@ -20,9 +20,10 @@ from stripe_meter.domain import terms_of
 from stripe_meter.domain.blueprint import FeatureSpec, MeterSpec, PriceSpec, ProductSpec
 from stripe_meter.domain.change import Change
 from stripe_meter.domain.desired import Desired
-from stripe_meter.domain.found import FoundMeter, Inventory, Subscriber
+from stripe_meter.domain.found import FoundMeter, FoundPrice, Inventory, Subscriber
 from stripe_meter.domain.leftovers import holders_of, leftovers, lost_plans, people
 from stripe_meter.domain.renames import renames
+from stripe_meter.domain.units import unit_said
 
 
 def changes(
@@ -55,7 +56,12 @@ def needs_subscribers(listed: Iterable[Change]) -> bool:
 
 def changes_credit_unit(listed: Iterable[Change]) -> bool:
     """Whether it matters if anybody holds credits."""
-    return any(difference.field == "scale" for change in listed for difference in change.differences)
+    return any(
+        difference.field in ("scale", "currency")
+        for change in listed
+        if isinstance(change.spec, PriceSpec) and "scale" in dict(change.spec.metadata)
+        for difference in change.differences
+    )
 
 
 def _renamed(namespace: str, made: Iterable[Change], left: Iterable[Change]) -> Iterator[Change]:
@@ -112,14 +118,22 @@ def _price(spec: PriceSpec, found: Inventory, subscribers: Sequence[Subscriber],
     )
     if change.replaces and (holders := holders_of(it.id, subscribers)):
         note = f"{people(holders)} on the old price until `apply --subscriptions`"
+        if _is_lost(spec, it):
+            note += ", and their calls are refused until then: nothing counts what it is paid for"
         change = replace(change, note=note)
     if credits_sold and changes_credit_unit([change]):
         note = (
-            "credits are already held in the old unit, and would change their worth: "
-            "choose prices that are whole in it, or sell them under another STRIPE_METER_NAMESPACE"
+            "credits are already held in the old unit or currency, and would change their worth: choose prices that "
+            "are whole in the unit, keep the currency, or sell them under another STRIPE_METER_NAMESPACE"
         )
         change = replace(change, note=note, by_hand=True)
     return _mine(change, it.ours, "price")
+
+
+def _is_lost(spec: PriceSpec, it: FoundPrice) -> bool:
+    """Whether the code has stopped to count what the price in Stripe is paid for."""
+    said, wanted = unit_said(it.metadata, it.nickname), unit_said(dict(spec.metadata), None)
+    return wanted is not None and said != wanted and (said is None or said.name not in ("call", wanted.name))
 
 
 def _after(change: Change, made: Sequence[Change]) -> Change:

@@ -5,21 +5,12 @@ Owns the frozen shapes; what of it is a finding is the doctor's to say. What cou
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stripe_meter.domain.found import Inventory, Subscriber
-
-#: Stripe's smallest charges in minor units, by currency; 50 elsewhere.
-#: https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
-_SMALLEST = {
-    "aed": 200, "bgn": 100, "czk": 1500, "dkk": 250, "gbp": 30, "hkd": 400, "huf": 17500, "jpy": 50, "mxn": 1000,
-    "myr": 200, "nok": 300, "pln": 200, "ron": 200, "sek": 300, "thb": 1000,
-}  # fmt: skip
-
-
-def smallest_charge(currency: str) -> int:
-    """The least that Stripe charges, in minor units; smaller invoices become a debt on the customer."""
-    return _SMALLEST.get(currency, 50)
+from stripe_meter.domain.meter_errors import MeterError
+from stripe_meter.domain.money import smallest_charge as smallest_charge
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +32,25 @@ class Wallet:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A webhook endpoint; `api_version` is None where it follows the account's default."""
+    """A webhook endpoint.
+
+    Attributes:
+        id: `we_…`, or `ed_…` of one that receives events without their content.
+        api_version: None where it follows the account's default.
+        events: Types it hears; `*` for all.
+        created: Unix seconds.
+    """
 
     id: str
     url: str
     api_version: str | None
     enabled: bool
+    events: tuple[str, ...] = ()
+    created: float = 0.0
+
+    def lacks(self, types: Iterable[str]) -> list[str]:
+        """Those of the types that it does not hear."""
+        return [] if "*" in self.events else [type for type in types if type not in self.events]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,8 @@ class Evidence:
         api_version: That this library speaks.
         reads: GETs that looking took.
         gaps: What was not looked at, in sentences.
+        thin: Endpoints that receive events without their content.
+        meter_errors: Reports of the last week about usage that Stripe did not count.
     """
 
     inventory: Inventory | None
@@ -99,3 +105,5 @@ class Evidence:
     api_version: str
     reads: int
     gaps: tuple[str, ...] = ()
+    thin: tuple[Endpoint, ...] | None = None
+    meter_errors: tuple[MeterError, ...] = ()

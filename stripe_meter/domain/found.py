@@ -12,11 +12,10 @@ from decimal import Decimal
 from typing import Final
 
 from stripe_meter.domain.blueprint import Tier
+from stripe_meter.domain.units import Unit
 
 #: Metadata key that marks what this library made; its value is the namespace.
 MARK: Final = "stripe_meter"
-#: Metadata key of a wallet: the customer whose credits it holds.
-WALLET_OF: Final = "stripe_meter_wallet_for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +113,8 @@ class Holding:
         product: Of that price; a product keeps its id when its price is replaced.
         meter: `mtr_…` that it counts on, or None.
         unit_amount: Minor units in the subscription's currency; None where the price does not show them.
+        unit: What that is paid for; None where the price does not say.
+        interval: `month`, `3 month`.
     """
 
     id: str
@@ -121,6 +122,8 @@ class Holding:
     product: str
     meter: str | None
     unit_amount: Decimal | None = None
+    unit: Unit | None = None
+    interval: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

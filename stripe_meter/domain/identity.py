@@ -1,7 +1,8 @@
 """Who calls: principals, API keys, and what an edge found out about one caller.
 
-Owns the form of an API key, `smk_<customer>_<secret>`, and how its secret is hashed and compared. Knows no
-framework and never decides who pays: a key counts only once its hash was found in that customer's metadata.
+Owns the form of an API key, `smk_<customer>_<secret>`, and how its secret is hashed and compared; and whose tokens a
+seller trusts. Knows no framework and never decides who pays: a key counts only once its hash was found in that
+customer's metadata.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ METADATA_KEY: Final = "stripe_meter_key_"
 METADATA_PRINCIPAL: Final = "stripe_meter_principal"
 #: Metadata key that names the customer who holds this one's prepaid credits.
 METADATA_WALLET: Final = "stripe_meter_wallet"
+#: Metadata key of such a holder: the customer whose credits these are.
+METADATA_WALLET_FOR: Final = "stripe_meter_wallet_for"
 #: Metadata key under which a customer's own spend cap stands, in whole minor units.
 METADATA_CAP: Final = "stripe_meter_spend_cap"
 #: Metadata allows 50 keys a customer; this many live API keys leave room for the author's own.
@@ -31,12 +34,25 @@ _KEY: Final = re.compile(r"smk_(?P<customer>cus_[A-Za-z0-9_]{1,60}?)_(?P<id>[A-Z
 _ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 
 
+#: Characters of the longest issuer or subject; no identity provider writes more than 255 into one.
+_LONGEST_NAME: Final = 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Principal:
     """A verified caller: who vouched (`issuer`) and for whom (`subject`)."""
 
     issuer: str
     subject: str
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether both parts name something, in a way that no other pair of them could be taken for this one."""
+        parts = (self.issuer, self.subject)
+        return all(
+            isinstance(part, str) and 0 < len(part) <= _LONGEST_NAME and part.strip() and part.isprintable()
+            for part in parts
+        )
 
     @property
     def digest(self) -> str:
@@ -99,13 +115,28 @@ def stored_keys(metadata: Mapping[str, str]) -> tuple[tuple[str, bytes], ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Trust:
+    """Whose JWTs a seller believes. Either the keys are published at `jwks_url`, or `secret` is shared.
+
+    Attributes:
+        issuer: The exact `iss`.
+        audience: What `aud` has to name: this server.
+    """
+
+    issuer: str
+    audience: str
+    jwks_url: str | None = None
+    secret: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Caller:
     """What an edge learned about one caller, none of it believed yet but `principal`.
 
     Attributes:
         credential: Cache key of this identity: differs whenever the identity differs; never a secret in clear.
         api_key: The key as presented, or None.
-        principal: Verified by the framework's own authentication, or None.
+        principal: Verified, by the framework's own authentication or by us, or None.
         client: Where the request came from, for limits only: whoever stands in front may have written it.
         base_url: Where our pages can be reached from the caller's browser, or None if the edge cannot tell.
         is_local: True on stdio and in memory, where the process serves one caller. Only the edge says so.
@@ -117,10 +148,39 @@ class Caller:
     client: str = ""
     base_url: str | None = None
     is_local: bool = False
+    #: A JWT as presented, which nobody has verified yet.
+    token: str | None = field(default=None, repr=False)
+    #: What the seller's `identify=` has still to be asked about: the headers, by their names in lower case.
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    #: Who this is if `identify=` knows nobody.
+    otherwise: Caller | None = field(default=None, repr=False)
+    #: Why a token that was presented does not count, as the end of a sentence for the caller.
+    refused: str | None = None
 
     @property
     def is_known(self) -> bool:
         return self.api_key is not None or self.principal is not None
+
+    @property
+    def showed_something(self) -> bool:
+        """Whether a key or a token came along, be it good or not."""
+        return self.is_known or self.refused is not None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether somebody has still to say who this is; until then `credential` names nobody."""
+        return self.token is not None or self.headers is not None
+
+    def proved(self, principal: Principal) -> Caller:
+        """The same caller, once it is known who they are."""
+        return Caller(
+            credential("p", f"{principal.issuer}\n{principal.subject}"),
+            None,
+            principal,
+            self.client,
+            self.base_url,
+            self.is_local,
+        )
 
     @classmethod
     def local(cls, api_key: str | None) -> Caller:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from stripe_meter.domain.blueprint import MOST_ITEMS, PriceSpec
 from stripe_meter.domain.desired import Desired
 from stripe_meter.domain.found import FoundPrice, Holding, Inventory, Subscriber
 from stripe_meter.domain.money import Money
 from stripe_meter.domain.terms_of import tiers
+from stripe_meter.domain.units import unit_said
 
+#: Metadata key of an item whose price was replaced in mid-period: Unix seconds from which the new one counts.
+METADATA_SINCE: Final = "stripe_meter_since"
 #: In these Stripe takes no change of items that would ever be billed.
 _OVER = frozenset({"incomplete", "incomplete_expired", "canceled"})
 
@@ -62,8 +65,8 @@ def _of(one: Subscriber, wanted: Desired, found: Inventory, keys: Sequence[str])
         if price is None or not price.active or any(item.price == price.id for item in one.items):
             continue
         item = next((item for item in one.items if item.product == price.product), None)
-        shown = f"{_before(item, one.currency)} → {tiers(one.currency, dict(price.amounts).get(one.currency))}"
-        why_not = _why_not(one, spec, price, room if item is None else 1)
+        shown = f"{_before(item, one.currency, spec)} → {tiers(one.currency, dict(price.amounts).get(one.currency))}"
+        why_not = _why_not(one, spec, price, room if item is None else 1, item or next(iter(one.items), None))
         yield Step(
             "lacks" if item is None else "old",
             one,
@@ -77,7 +80,12 @@ def _of(one: Subscriber, wanted: Desired, found: Inventory, keys: Sequence[str])
         room -= item is None
 
 
-def _why_not(one: Subscriber, spec: PriceSpec, price: FoundPrice, room: int) -> str | None:
+def _why_not(one: Subscriber, spec: PriceSpec, price: FoundPrice, room: int, beside: Holding | None) -> str | None:
+    if beside is not None and beside.interval != price.interval:
+        return (
+            f"it is paid each {beside.interval} and {spec.lookup_key} each {price.interval}, which Stripe would bill "
+            "at once; end it at the end of its period, and its customer can subscribe anew"
+        )
     if one.currency not in dict(price.amounts):
         return (
             f"it is paid in {one.currency.upper()}, which {spec.lookup_key} does not have; name a price in "
@@ -86,7 +94,12 @@ def _why_not(one: Subscriber, spec: PriceSpec, price: FoundPrice, room: int) -> 
     return None if room > 0 else f"it has {MOST_ITEMS} items already, the most that Stripe allows"
 
 
-def _before(item: Holding | None, currency: str) -> str:
+def _before(item: Holding | None, currency: str, spec: PriceSpec) -> str:
     if item is None:
         return "no item"
-    return "an older price" if item.unit_amount is None else str(Money(item.unit_amount, currency))
+    amount = "an older price" if item.unit_amount is None else str(Money(item.unit_amount, currency))
+    wanted = unit_said(dict(spec.metadata), None)
+    if wanted is None or item.unit == wanted:
+        return amount
+    shown = f"{amount} per {item.unit or 'what it does not say'}"
+    return shown if item.unit and item.unit.name in ("call", wanted.name) else f"{shown} (refused: nobody counts that)"

@@ -48,6 +48,19 @@ def exponent(currency: str) -> int:
     return 3 if currency in THREE_DECIMAL else 2
 
 
+#: Stripe's smallest charges in minor units, by currency; 50 elsewhere.
+#: https://docs.stripe.com/currencies#minimum-and-maximum-charge-amounts
+_SMALLEST: Final = {
+    "aed": 200, "bgn": 100, "czk": 1500, "dkk": 250, "gbp": 30, "hkd": 400, "huf": 17500, "jpy": 50, "mxn": 1000,
+    "myr": 200, "nok": 300, "pln": 200, "ron": 200, "sek": 300, "thb": 1000,
+}  # fmt: skip
+
+
+def smallest_charge(currency: str) -> int:
+    """The least that Stripe charges, in minor units; smaller invoices become a debt on the customer."""
+    return _SMALLEST.get(currency, 50)
+
+
 def known_currency(code: str) -> str:
     """The lower-case ISO code, if Stripe bills in it.
 

@@ -107,7 +107,7 @@ class Offering:
 
     @staticmethod
     def _is_listed(tool: Tool, plan: Free) -> bool:
-        return any(fnmatchcase(tool.name, pattern) for pattern in plan.tools)
+        return any(fnmatchcase(name, pattern) for name in tool.names for pattern in plan.tools)
 
     def routes(self, tool: Tool, subscribed_to: str | None) -> Iterator[Route]:
         """The ways to pay for `tool` in the fixed order, for a caller who is subscribed to that plan or to none."""
@@ -221,6 +221,11 @@ class Offering:
         for plan in self.plans:
             rate = self.rate(tool, plan)
             counts = rate is not None and rate.kind != "free" and rate.unit != "call"
+            if counts and self.cap is not None and not isinstance(plan, (Credits, Free)):
+                raise ConfigurationError(
+                    f"tool {tool.name!r} counts {rate.unit if rate else 'unit'}s and spend_cap stops at an amount, "
+                    "so one call needs a bound; write max_units=… in @metered"
+                )
             stops = isinstance(plan, (Credits, Free)) or (isinstance(plan, Subscription) and plan.is_capped)
             if counts and stops:
                 raise ConfigurationError(

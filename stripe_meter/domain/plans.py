@@ -14,7 +14,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
-from stripe_meter.domain.money import EXACT, Money
+from stripe_meter.domain.money import EXACT, Money, smallest_charge
 from stripe_meter.domain.terms import (
     Fee,
     RateLimit,
@@ -176,6 +176,11 @@ class CreditPack:
             raise ConfigurationError(f'pack {self.name!r} has no name to be shown; write for example "Starter"')
         if len(parse_amounts(self.price, "price of a pack")) != 1:
             raise ConfigurationError(f"pack {self.name!r} has several prices; credits are sold in one currency")
+        least = Money(Decimal(smallest_charge(self.amount.currency)), self.amount.currency)
+        if self.amount.minor < least.minor:
+            raise ConfigurationError(
+                f"pack {self.name!r} costs {self.amount}, less than Stripe charges at once; sell it for {least} or more"
+            )
 
     @property
     def key(self) -> str:
@@ -195,6 +200,9 @@ class Credits:
         credit_value: What a credit is worth, such as `"$0.01"`, so that tools priced in money cost credits too.
         on_crash: After a `kill -9` what was leased but not proven goes back to the customer (`"return"`), or is kept
             (`"keep"`), which never serves beyond what was bought and may lose one slice.
+        top_up: Name of the pack that is bought again by itself when the credits run out, for customers who agreed to
+            that; every pack's Checkout then asks them.
+        top_up_limit: How often that may happen to one customer in a calendar month (UTC); belongs to `top_up`.
 
     Raises:
         ConfigurationError: A value cannot be used.
@@ -204,6 +212,8 @@ class Credits:
     credit_value: str | None = None
     on_crash: Literal["return", "keep"] = "return"
     name: str = "credits"
+    top_up: str | None = None
+    top_up_limit: int | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name, "plan")
@@ -225,12 +235,36 @@ class Credits:
             )
         if self.on_crash not in ("return", "keep"):
             raise ConfigurationError(f'on_crash={self.on_crash!r} cannot be used; write "return" or "keep"')
+        self._check_top_up()
         _ = self.value
+
+    def _check_top_up(self) -> None:
+        if (self.top_up is None) != (self.top_up_limit is None):
+            raise ConfigurationError(
+                "an automatic top-up needs a pack and a limit for each month; "
+                f'write top_up="{self.packs[0].name}" and top_up_limit=5'
+            )
+        if self.top_up is not None:
+            whole(self.top_up_limit, 1, "top_up_limit")
+            self.pack(self.top_up)
 
     @property
     def currency(self) -> str:
         """Lower-case ISO code of every pack and of the ledger."""
         return self.packs[0].amount.currency
+
+    def pack(self, name: str) -> CreditPack:
+        """The pack of that name or key. Raises `ConfigurationError`."""
+        found = next((pack for pack in self.packs if name in (pack.name, pack.key)), None)
+        if found is None:
+            names = ", ".join(repr(pack.name) for pack in self.packs)
+            raise ConfigurationError(f"no credit pack is called {name!r}; on sale are {names}")
+        return found
+
+    @property
+    def refill(self) -> CreditPack | None:
+        """The pack that is bought again by itself."""
+        return None if self.top_up is None else self.pack(self.top_up)
 
     @property
     def value(self) -> Money | None:
@@ -254,6 +288,8 @@ class Free:
         calls: Free calls in each month; a tool may take several (`price="2 calls"`).
         reset_day: Day of the month on which they start anew, at 00:00 UTC; 29 to 31 mean the last day of a shorter one.
         tools: Globs of tools that are free without being counted, such as `["basic-*"]`.
+        anonymous_calls: Of these calls, how many a caller without key or token may make in a UTC day; none unless
+            given. They are told apart by their network address and counted by each process for itself.
 
     Raises:
         ConfigurationError: A value cannot be used.
@@ -263,6 +299,7 @@ class Free:
     reset_day: int = 1
     tools: Sequence[str] = ()
     name: str = "free"
+    anonymous_calls: int = 0
 
     def __post_init__(self) -> None:
         check_name(self.name, "plan")
@@ -270,6 +307,11 @@ class Free:
         if isinstance(self.reset_day, bool) or not isinstance(self.reset_day, int) or not 1 <= self.reset_day <= 31:
             raise ConfigurationError(f"reset_day={self.reset_day!r} is no day of a month; write 1 to 31")
         _set(self, tools=texts(self.tools, "tools"))
+        if whole(self.anonymous_calls, 0, "anonymous_calls") > self.calls:
+            raise ConfigurationError(
+                f"anonymous_calls={self.anonymous_calls} a day is more than a known caller gets in a month; "
+                f"write calls={self.anonymous_calls} or more beside it"
+            )
         if not self.calls and not self.tools:
             raise ConfigurationError('Free() gives nothing; write Free(calls=100), or Free(tools=["basic-*"])')
 
@@ -281,7 +323,7 @@ def _discounts(pairs: Sequence[tuple[int, int | str | Decimal]]) -> tuple[tuple[
     """Bounds rising, discounts rising: anything else is a typing error."""
     if isinstance(pairs, str) or not isinstance(pairs, Iterable):
         raise ConfigurationError(f"volume_discounts={pairs!r} is no list; write them like [(100, 10), (500, 20)]")
-    found = []
+    pairs, found = tuple(pairs), []
     for pair in pairs:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
             raise ConfigurationError(f"volume discount {pair!r} is not understood; write (100, 10) for 10 % after 100")

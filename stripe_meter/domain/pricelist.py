@@ -44,21 +44,26 @@ class PriceList:
         rest = tuple(entry for entry in other.entries if entry[0] not in mine)
         return PriceList(self.entries + rest, other.default if self.default is None else self.default)
 
-    def named(self, name: str) -> tuple[Rate, ...] | None:
-        """What the list says about `name`, without the default; None when nothing."""
-        fitting = [entry for entry in self.entries if entry[0] == name or fnmatchcase(name, entry[0])]
+    def named(self, *names: str) -> tuple[Rate, ...] | None:
+        """What the list says about a tool of these names, without the default; None when nothing."""
+        fitting = [e for e in self.entries if e[0] in names or any(fnmatchcase(name, e[0]) for name in names)]
         if not fitting:
             return None
-        return max(fitting, key=lambda entry: (entry[0] == name, _literal(entry[0])))[1]
+        return max(fitting, key=lambda entry: (entry[0] in names, _literal(entry[0])))[1]
 
-    def rates(self, name: str) -> tuple[Rate, ...] | None:
+    def rates(self, *names: str) -> tuple[Rate, ...] | None:
         """What a decorated tool costs that names no price; None when nothing gives one."""
-        return self.named(name) or self.default
+        return self.named(*names) or self.default
 
     @property
     def tools(self) -> dict[str, tuple[Rate, ...]]:
         """The entries that are no globs."""
         return {name: rates for name, rates in self.entries if not _WILD.search(name)}
+
+    @property
+    def patterns(self) -> list[str]:
+        """The entries that are globs."""
+        return [name for name, _ in self.entries if _WILD.search(name)]
 
     def unused(self, names: Iterable[str]) -> list[str]:
         """Exact names that are none of `names`: most likely typing mistakes."""

@@ -98,6 +98,8 @@ class Rate:
         else:
             number = f"{self.amount:f}"
             amount = f"{number} {self.kind.removesuffix('s') if number == '1' else self.kind}"
+            if self.kind == "calls" and self.metered_unit == ("call", 1) and self.per == 1:
+                return amount
         if self.unit == "call" and self.per == 1:
             return f"{amount} a call"
         block = self.unit if self.per == 1 else f"{self.per} {self.unit}s"
@@ -176,6 +178,8 @@ def _check_billable(text: str, rate: Rate) -> None:
         raise PriceError(f'price={text!r} is nothing; write price="free"')
     if rate.kind == "calls" and rate.amount != rate.amount.to_integral_value():
         raise PriceError(f"price={text!r}: included calls are whole; write a whole number of calls")
+    if rate.kind != "money":
+        return  # counted here and rounded up for each call; no price in Stripe has to hold it
     if rate.amount > LARGEST_UNIT_AMOUNT:
         raise PriceError(f"price={text!r} is more than Stripe can bill ({LARGEST_UNIT_AMOUNT} minor units)")
     unit_amount = rate.unit_amount

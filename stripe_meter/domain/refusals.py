@@ -115,6 +115,15 @@ def identity_unknown(tool: str, price: str) -> Refusal:
     return Refusal("identity_required", text, tool, price)
 
 
+def sign_up(tool: str, price: str, url: str) -> Refusal:
+    """A stranger where everybody has free calls, counted by an API key."""
+    text = (
+        f"{tool} is counted for each caller. Get a free API key here, then call again with the key "
+        f"in the x-api-key header: {url}"
+    )
+    return Refusal("identity_required", text, tool, price, url)
+
+
 def rate_limited(tool: str, price: str, why: str, retry_after: float) -> Refusal:
     """Too much was tried; asking Stripe once more would cost others."""
     text = f"{tool} costs {price}. {why} Call again in {retry_after:g} seconds."
@@ -127,6 +136,13 @@ def key_refused(tool: str, price: str, url: str) -> Refusal:
         f"This API key is not valid (any more), and {tool} costs {price}. "
         f"Use another key, or pay here and receive a new one: {url}"
     )
+    return Refusal("identity_required", text, tool, price, url)
+
+
+def token_refused(tool: str, price: str, why: str, url: str | None) -> Refusal:
+    """An access token that does not count; `why` ends the first sentence."""
+    ways = f", or get an API key here: {url}" if url is not None else "."
+    text = f"Your access token is not accepted: {why}. {tool} costs {price}. Call again with another token{ways}"
     return Refusal("identity_required", text, tool, price, url)
 
 
@@ -155,6 +171,12 @@ def change_needed(tool: str, price: str, reason: Reason, why: str, later: str, u
 def plan_gone(tool: str, price: str, why: str) -> Refusal:
     """A subscriber of a plan that is not sold any more, where no other one would help."""
     return Refusal("payment_required", f"{why} Ask the seller for another plan, then call again.", tool, price)
+
+
+def disputed(tool: str, price: str) -> Refusal:
+    """A customer who took a payment back through their bank."""
+    text = f"{tool} costs {price}, but a payment of yours is disputed. Settle it with the seller, then call again."
+    return Refusal("payment_required", text, tool, price)
 
 
 def subscription_unusable(tool: str, price: str, why: str) -> Refusal:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from stripe_meter.domain.blueprint import FeatureSpec, MeterSpec, PriceSpec, ProductSpec, Tier
 from stripe_meter.domain.found import FoundFeature, FoundMeter, FoundPrice, FoundProduct
 from stripe_meter.domain.money import Money
+from stripe_meter.domain.units import METADATA_UNIT, unit_said
 
 #: Of every price we make: it cannot be changed later, and `unspecified` would block automatic tax.
 TAX_BEHAVIOR = "exclusive"
@@ -66,8 +67,14 @@ def money(spec: PriceSpec, it: FoundPrice, meter_id: str | None) -> tuple[Differ
         ("meter", it.meter or _NONE, _NONE if spec.meter is None else meter_id or f"a new one for {spec.meter}"),
         ("tax behavior", str(tax), TAX_BEHAVIOR),
         ("terms", ", ".join(it.oddities) or _NONE, _NONE),
-        *((name, it.metadata.get(name, _NONE), value) for name, value in spec.metadata),
+        *((name, _said(name, it), value) for name, value in spec.metadata),
     )
+
+
+def _said(name: str, it: FoundPrice) -> str:
+    if name == METADATA_UNIT:
+        return str(unit_said(it.metadata, it.nickname) or _NONE)
+    return it.metadata.get(name, _NONE)
 
 
 def words(spec: PriceSpec, it: FoundPrice) -> tuple[Difference, ...]:

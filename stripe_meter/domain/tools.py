@@ -34,6 +34,7 @@ class Tool:
         max_units: The most units one call may be billed, at least 1, or None for no bound.
         feature: What the caller's plan has to unlock, or None.
         charges_always: True when a call that fails costs as much as one that succeeds.
+        listed: Other names under which servers list it, as far as somebody has looked.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Tool:
     max_units: int | None = None
     feature: str | None = None
     charges_always: bool = False
+    listed: tuple[str, ...] = ()
     # Looked at in every call, so worked out once.
     is_free: bool = field(init=False, compare=False)
     #: True when a call may count for any number of units, not for one.
@@ -67,6 +69,11 @@ class Tool:
             raise ConfigurationError(
                 f'tool {self.name!r} counts units but is priced per call; write for example price="$0.002 per word"'
             )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the author may call it: its identity, and the names that are listed."""
+        return self.name, *self.listed
 
     @property
     def money_rates(self) -> tuple[Rate, ...]:

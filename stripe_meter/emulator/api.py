@@ -176,6 +176,10 @@ class Api:
                 keys.begin(call.key, _fingerprint(call), self.account.clock.now())
                 keys.keep(call.key, reply.status, reply.body)
 
+    def knows(self, call: Call) -> bool:
+        """Whether the call's idempotency key was used before: its answer is kept, or its first request is running."""
+        return call.key is not None and self.keys_of(call).has(call.key, self.account.clock.now())
+
     def forget(self, call: Call) -> None:
         """Forget the call's idempotency key."""
         if call.key is not None:

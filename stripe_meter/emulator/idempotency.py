@@ -53,6 +53,11 @@ class Idempotency:
             raise ApiError(409, message, code="idempotency_key_in_use")
         return entry
 
+    def has(self, key: str, now: float) -> bool:
+        """Whether the key is in use or has a kept answer."""
+        self._prune(now)
+        return key in self._entries
+
     def begin(self, key: str, fingerprint: str, now: float) -> None:
         """Mark the key as in use by a running request."""
         if len(self._entries) >= MAX_KEPT:

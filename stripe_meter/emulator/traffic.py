@@ -45,7 +45,9 @@ class Traffic:
         if fault.kind == "status":
             return self._status(call, fault)
         if fault.kind == "late":
-            self._later(call, fault.seconds)
+            # A repeat under a key that was used before would not take effect again, however late it comes.
+            if not self._api.knows(call):
+                self._later(call, fault.seconds)
             return None
         if fault.effect is not False:
             self._api.serve(call)
@@ -53,11 +55,12 @@ class Traffic:
 
     def _status(self, call: Call, fault: Fault) -> Reply:
         reply = Reply(fault.status, fault.body(), fault.headers())
+        is_repeat = self._api.knows(call)
         if fault.effect:
             reply.headers.update(self._api.serve(call).headers)
-            if not fault.stored:
+            if not fault.stored and not is_repeat:
                 self._api.forget(call)
-        if fault.stored:
+        if fault.stored and not is_repeat:
             self._api.keep(call, reply)
         return reply
 

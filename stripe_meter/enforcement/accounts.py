@@ -18,6 +18,8 @@ from stripe_meter.errors import StripeUnavailable
 
 #: Seconds. Stripe rations reads: 10,000 a month for the whole account. A revoked key works as long as its snapshot.
 FRESH: Final = 3600.0
+#: The same where webhooks tell of changes.
+FRESH_WHEN_TOLD: Final = 24 * 3600.0
 #: Busy customers are read again this long before, beside their calls, so that none of them waits.
 AHEAD: Final = 300.0
 #: While Stripe is unavailable, the last snapshot serves this long, and is tried to be renewed this often.
@@ -37,6 +39,8 @@ class AccountCache:
     ) -> None:
         self._read = read
         self.monotonic = monotonic
+        #: Seconds for which a snapshot is served before it is read again.
+        self.fresh = FRESH
         self._accounts: dict[str, Account] = {}
         #: The snapshot of a customer as it is, however old, or None. Bound once: it is on the path of every paid call.
         self.get: Callable[[str], Account | None] = self._accounts.get
@@ -46,7 +50,8 @@ class AccountCache:
     def put(self, account: Account) -> Account:
         """Take in what was just read or learned; it is fresh from now."""
         now = self.monotonic()
-        return self._keep(replace(account, fresh_until=now + FRESH, stale_until=now + STALE, offers={}))
+        fresh_until = now + self.fresh
+        return self._keep(replace(account, fresh_until=fresh_until, stale_until=fresh_until - FRESH + STALE, offers={}))
 
     def _keep(self, stamped: Account) -> Account:
         # Re-inserting moves it to the end, so the front is what was not read for longest.
@@ -101,6 +106,12 @@ class AccountCache:
             task.add_done_callback(lambda _: self._reading.pop(customer, None))
         # Shielded: one caller that gives up must not take the answer from the others.
         return await asyncio.shield(task)
+
+    async def read_again(self, customer: str) -> Account:
+        """Read what is true from now on: an answer that was asked for before is not shared."""
+        if (task := self._reading.get(customer)) is not None:
+            await asyncio.wait([task])
+        return await self.refresh(customer)
 
     async def _fetch(self, customer: str) -> Account:
         return self.put(await self._read(customer))

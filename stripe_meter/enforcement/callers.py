@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from stripe_meter.domain.account import Account
 from stripe_meter.domain.identity import ApiKey, Caller
 from stripe_meter.enforcement.accounts import AccountCache
+from stripe_meter.enforcement.identity.reading import network_of
+from stripe_meter.enforcement.identity.resolving import Identity
 from stripe_meter.errors import TooMany
 
 if TYPE_CHECKING:
@@ -23,50 +25,63 @@ if TYPE_CHECKING:
 
 #: Keys that turn out to be nobody's, for each client and minute, before Stripe is not asked any more.
 GUESSES_A_MINUTE: Final = 10
+#: The same for all clients together, for who has many addresses, or writes them into a header that a proxy believes.
+#: Whoever was served lately is known here and never meets this limit.
+GUESSES_AN_HOUR: Final = 120
 _AT_ONCE: Final = 5
 _MOST: Final = 100_000
 K = TypeVar("K")
 V = TypeVar("V")
-_REFUSED_FOR: Final = 60.0
+#: A key that was nobody's never becomes somebody's.
+_REFUSED_FOR: Final = 3600.0
 
 
 class Callers:
     """Credentials that were verified, and those that were not."""
 
-    def __init__(self, accounts: AccountCache) -> None:
+    def __init__(self, accounts: AccountCache, identity: Identity) -> None:
         self._accounts = accounts
+        #: Verifies a JWT that nobody has seen before; a caller who shows none stays as they are.
+        self.proved = identity.proved
         # By credential: the snapshot against which it was verified.
         self._known: dict[bytes, Account] = {}
         #: The snapshot against which a credential was verified, or None. Bound once: every paid call asks.
         self.verified: Callable[[bytes], Account | None] = self._known.get
         self._refused: dict[bytes, float] = {}
         self._guesses: dict[str, _Guesses] = {}
+        self._all_guesses: deque[float] = deque(maxlen=GUESSES_AN_HOUR)
+        self._turn = asyncio.Semaphore(4 * _AT_ONCE)
+        self._looking: set[asyncio.Task[Account | None]] = set()
 
     async def cold(self, caller: Caller, gateway: Gateway) -> Account | None:
         """Verify the caller, reading Stripe where needed; None when nobody stands behind the credential.
 
         Raises:
             StripeUnavailable: Stripe cannot be asked.
-            TooMany: This client showed too many keys that are nobody's.
+            TooMany: This client, or all together, showed too many keys that are nobody's.
+            IdentityUnavailable: The caller's token cannot be verified now.
         """
+        caller = await self.proved(caller)
         known = self._known.get(caller.credential)
         if caller.api_key is not None and caller.principal is None:
             verified = await self._of_key(caller, caller.api_key)
             if verified is None:
                 return None
             account = verified
-        elif known is not None:
-            account = await self._accounts.load(known.customer)
-        elif caller.principal is not None:
-            found = await gateway.customers.of_principal(caller.principal)
-            account = self._accounts.put(await gateway.accounts.snapshot(found))
         else:
-            return None
+            found = None if known is None else await self._accounts.load(known.customer)
+            if caller.principal is not None and (found is None or found.deleted):
+                customer = await gateway.customers.of_principal(caller.principal)
+                found = self._accounts.put(await gateway.accounts.snapshot(customer))
+            if found is None:
+                return None
+            account = found
         return None if account.deleted else self.remember(caller, account)
 
     def remember(self, caller: Caller, account: Account) -> Account:
         """From now on this credential means this account."""
-        _bounded(self._known, caller.credential, account)
+        if not caller.is_pending:
+            _bounded(self._known, caller.credential, account)
         return account
 
     async def _of_key(self, caller: Caller, text: str) -> Account | None:
@@ -77,22 +92,46 @@ class Callers:
         if now < self._refused.get(caller.credential, 0.0):
             return None
         if self._opens(key):
-            return await self._accounts.load(key.customer)
-        guesses = self._guesses.get(caller.client)
+            return await self._still_good(caller, key, now)
+        # A task of its own: whoever gives up waiting must not leave a read that nobody counts.
+        task = asyncio.create_task(self._looked_up(caller, key, now))
+        self._looking.add(task)
+        task.add_done_callback(self._looked)
+        return await asyncio.shield(task)
+
+    def _looked(self, task: asyncio.Task[Account | None]) -> None:
+        self._looking.discard(task)
+        if not task.cancelled():
+            task.exception()  # it belongs to the caller, who may be gone
+
+    async def _looked_up(self, caller: Caller, key: ApiKey, now: float) -> Account | None:
+        """The account of a key that nobody here has met, within the limits on guessing."""
+        network = network_of(caller.client)
+        guesses = self._guesses.get(network)
         if guesses is None:
             guesses = _Guesses()
-            _bounded(self._guesses, caller.client, guesses)
-        async with guesses.turn:
+            _bounded(self._guesses, network, guesses)
+        async with guesses.turn, self._turn:
             if self._opens(key):
-                return await self._accounts.load(key.customer)
+                return await self._still_good(caller, key, now)
             guesses.check(now)
+            _check(self._all_guesses, now, 3600.0, "Too many API keys that are nobody's are being tried here.")
             # Unknown to us, or younger than our snapshot.
             account = await self._accounts.refresh(key.customer)
             if account.deleted or not key.opens(account.keys):
                 guesses.failed.append(now)
+                self._all_guesses.append(now)
                 _bounded(self._refused, caller.credential, now + _REFUSED_FOR)
                 return None
         return account
+
+    async def _still_good(self, caller: Caller, key: ApiKey, now: float) -> Account | None:
+        """The account of a key that was good by the last snapshot, if it is by the one that is served now."""
+        account = await self._accounts.load(key.customer)
+        if key.opens(account.keys):
+            return account
+        _bounded(self._refused, caller.credential, now + _REFUSED_FOR)
+        return None
 
     def _opens(self, key: ApiKey) -> bool:
         """Whether the key is good by what we know already."""
@@ -109,11 +148,13 @@ class _Guesses:
 
     def check(self, now: float) -> None:
         """Raise `TooMany` when it was too often to ask Stripe once more."""
-        if len(self.failed) == GUESSES_A_MINUTE and now - self.failed[0] < 60.0:
-            raise TooMany(
-                "Too many API keys that are nobody's came from your address.",
-                retry_after=math.ceil(60.0 - (now - self.failed[0])),
-            )
+        _check(self.failed, now, 60.0, "Too many API keys that are nobody's came from your address.")
+
+
+def _check(failed: deque[float], now: float, window: float, sentence: str) -> None:
+    """Raise `TooMany` when `failed` is full within `window` seconds."""
+    if len(failed) == failed.maxlen and now - failed[0] < window:
+        raise TooMany(sentence, retry_after=math.ceil(window - (now - failed[0])))
 
 
 def _bounded(table: dict[K, V], key: K, value: V) -> None:

@@ -1,26 +1,31 @@
 """Spend caps: the most one customer may spend in a UTC day or month.
 
-Owns putting the cap of a customer on an offer. The lower one of the seller's and the customer's own counts. What is
-spent is kept on a meter without a price, so every process starts from the same sum; several processes together may go
-over by what the others charged since.
+Owns putting the cap of a customer on an offer, and giving back to it what a refund takes back. The lower one of the
+seller's and the customer's own counts. What is spent is kept on a meter without a price, so every process starts from
+the same sum; several processes together may go over by what the others charged since.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from decimal import Decimal
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from stripe_meter.domain import refusals
+from stripe_meter.domain.blueprint import Names
 from stripe_meter.domain.money import Money
 from stripe_meter.domain.periods import day_after, day_before, reset_after, reset_before
-from stripe_meter.enforcement.counters import Counters, counted
+from stripe_meter.enforcement.counters import Counter, Counters, Overage, counted
 from stripe_meter.enforcement.gate import Offer, millionths
 from stripe_meter.enforcement.ledgers import day_and_time
 
 if TYPE_CHECKING:
     from stripe_meter.domain.account import Account
+    from stripe_meter.domain.receipts import Voucher
     from stripe_meter.domain.refusals import Refusal
+    from stripe_meter.domain.terms import SpendCap
     from stripe_meter.domain.tools import Tool
     from stripe_meter.enforcement.shelf import Shelf
     from stripe_meter.gateway.gateway import Gateway
@@ -36,14 +41,11 @@ class Caps:
         """The same offer under the customer's cap; it has set aside what one call may cost, or gives that back."""
         terms = self._shelf.offering.cap
         cap = None if terms is None or offer.currency is None else terms.amount(offer.currency)
-        if terms is None or cap is None:
+        if terms is None or cap is None or offer.unit_amount == 0:
             return offer
-        if account.cap is not None and account.cap < cap.minor:
-            cap = Money(type(cap.minor)(account.cap), cap.currency)
+        cap = lower(account, cap)
         now = gateway.connection.clock.now()
-        is_daily = terms.interval == "day"
-        since = day_before(now) if is_daily else reset_before(now, 1)
-        until = day_after(now) if is_daily else reset_after(now, 1)
+        since, until = _bounds(terms, now)
         event_name = self._shelf.names.spend
         counter = await counted(
             self._counters,
@@ -53,12 +55,60 @@ class Caps:
             limit=0,
         )
         counter.limit = millionths(cap.minor, 1)
-        # Which of a plan's calls cost money is known only afterwards, so these are stopped once the cap is reached.
-        is_known = offer.ledger == "usage"
-        most = millionths(offer.unit_amount, offer.rate.quantity(tool.max_units or 1)) if is_known else 1
-        if not counter.take(most):
-            offer.give_back()
-            shown = f"{cap} a {terms.interval}"
-            return refusals.spend_cap(tool.name, self._shelf.quote(tool), shown, day_and_time(until))
         ends = min(offer.until, self._monotonic() + (until - now))
-        return replace(offer, cap=counter, cap_most=most, cap_event=event_name, until=ends)
+        bounded = replace(offer, cap_event=event_name, until=ends, **_held(offer, tool, counter))
+        # What the pocket had set aside already is taken once more, beside the money this time.
+        offer.give_back()
+        if bounded.take():
+            return bounded
+        shown = f"{cap} a {terms.interval}"
+        return refusals.spend_cap(tool.name, self._shelf.quote(tool), shown, day_and_time(until))
+
+    async def counts(self, gateway: Gateway, voucher: Voucher) -> bool:
+        """Whether taking this charge back gives back to the cap that runs: it lies within, and was not before."""
+        terms = self._shelf.offering.cap
+        is_capped = terms is not None and voucher.currency is not None and terms.amount(voucher.currency) is not None
+        if terms is None or not is_capped or not _spent(voucher) or voucher.ledger not in ("usage", "plan"):
+            return False
+        since, _ = _bounds(terms, gateway.connection.clock.now())
+        from stripe_meter.gateway import spend_caps
+
+        return voucher.charged_at >= since and not await spend_caps.was_taken_back(gateway.connection, voucher)
+
+    async def give_back(self, gateway: Gateway, voucher: Voucher) -> None:
+        """A charge that `counts` was taken back: it is not spent any more, here or for whoever reads the sum."""
+        terms, event_name = self._shelf.offering.cap, Names(gateway.namespace).spend
+        assert terms is not None
+        from stripe_meter.gateway import spend_caps
+
+        await spend_caps.give_back(gateway.connection, event_name, voucher, _spent(voucher))
+        since, _ = _bounds(terms, gateway.connection.clock.now())
+        if counter := self._counters.get((voucher.customer, event_name, since)):
+            counter.give_back(_spent(voucher))
+
+
+def _bounds(terms: SpendCap, now: float) -> tuple[int, int]:
+    """When the cap's interval began and when it ends, Unix seconds."""
+    if terms.interval == "day":
+        return day_before(now), day_after(now)
+    return reset_before(now, 1), reset_after(now, 1)
+
+
+def _held(offer: Offer, tool: Tool, counter: Counter) -> dict[str, Any]:
+    """What one call sets aside: its price, and of a plan what is beyond the included calls of it."""
+    most = offer.rate.quantity(tool.max_units or 1)
+    if offer.ledger != "plan":
+        return {"cap": counter, "cap_most": millionths(offer.unit_amount, most)}
+    assert isinstance(offer.purse, Counter)
+    return {"purse": Overage(offer.purse, counter, partial(millionths, offer.unit_amount)), "most": most}
+
+
+def _spent(voucher: Voucher) -> int:
+    return millionths(voucher.unit_amount, voucher.billed)
+
+
+def lower(account: Account, author: Money) -> Money:
+    """The cap that holds for a customer: the lower one of the author's and their own."""
+    if account.cap is None or account.cap >= author.minor:
+        return author
+    return Money(Decimal(account.cap), author.currency)

@@ -121,7 +121,7 @@ class Changes:
         if standing is None or standing.customer != customer:
             return None
         offered = {plan.name: plan for plan in self._recurring() if self._is_sold_in(plan, standing.currency)}
-        choices = tuple(Choice(name, self._terms(plan, standing.currency)) for name, plan in offered.items())
+        choices = tuple(Choice(name, self.terms(plan, standing.currency)) for name, plan in offered.items())
         running = standing.plan or (pay.name if (pay := self._shelf.offering.pay_as_you_go) is not None else None)
         done = chosen is not None and chosen in offered
         upcoming = standing.next_plan
@@ -148,7 +148,7 @@ class Changes:
         names = self._shelf.names
         return all(currency in self._shelf.price(key).amounts for key in (names.fee(plan), names.plan_calls(plan)))
 
-    def _terms(self, plan: Recurring, currency: str) -> tuple[str, ...]:
+    def terms(self, plan: Recurring, currency: str) -> tuple[str, ...]:
         """Stripe's prices, in words."""
         if isinstance(plan, PayAsYouGo):
             rates = [(row.tool.name, rate) for row in self._shelf.listings() for rate in row.rates]
@@ -157,7 +157,8 @@ class Changes:
         *included, last = self._shelf.price(self._shelf.names.plan_calls(plan)).amounts[currency]
         count = included[0].up_to if included else 0
         beyond = "no further ones" if plan.is_capped else f"then {Money(last.unit_amount, currency)} each"
-        terms = [f"{Money(Decimal(fee), currency)} a {plan.fee.interval}", f"{count} calls included, {beyond}"]
+        calls = f"{count} call{'' if count == 1 else 's'} included, {beyond}"
+        terms = [f"{Money(Decimal(fee), currency)} a {plan.fee.interval}", calls]
         return (*terms, f"unlocks {', '.join(plan.features)}") if plan.features else tuple(terms)
 
 

@@ -34,16 +34,27 @@ class Counter:
         used: What Stripe has counted already.
         included: Units that cost nothing extra.
         limit: Units after which nothing is served, or None.
+
+    Attributes:
+        used: With what is set aside for calls that run.
     """
 
-    __slots__ = ("_lock", "included", "limit", "used")
+    __slots__ = ("_held", "_lock", "included", "limit", "order", "used")
 
     def __init__(self, used: int, included: int, limit: int | None = None) -> None:
         self.used = used
+        self._held = 0
         self.included = included
         self.limit = limit
         # `def` tools are admitted in threads; held for three additions, never across an await.
         self._lock = threading.Lock()
+        #: Held around several of these steps that have to be one.
+        self.order = threading.Lock()
+
+    @property
+    def beyond(self) -> int:
+        """Units beyond the included ones, with what is set aside."""
+        return self._beyond(self.used)
 
     @property
     def left(self) -> int | None:
@@ -55,17 +66,66 @@ class Counter:
             if self.limit is not None and self.used + most > self.limit:
                 return False
             self.used += most
+            self._held += most
             return True
 
     def settle(self, taken: int, used: int, tool: str) -> int:
         with self._lock:
-            before = self.used - taken
-            self.used = before + used
-            return max(0, self.used - self.included) - max(0, before - self.included)
+            self._held -= taken
+            # What runs meanwhile is not billed yet, so this call comes before it: together they bill what Stripe bills.
+            before = self.used - taken - self._held
+            self.used += used - taken
+            return self._beyond(before + used) - self._beyond(before)
 
     def give_back(self, taken: int) -> None:
         with self._lock:
             self.used -= taken
+            self._held -= taken
+
+    def _beyond(self, used: int) -> int:
+        return max(0, used - self.included)
+
+
+class Overage:
+    """Calls of a plan whose customer may only spend so much: what is beyond the included ones is set aside as money.
+
+    At every moment `cap` holds what `counter` would cost if each running call took all that it may; so the cap holds
+    whatever order they end in, and included calls are served although it is reached.
+
+    Args:
+        counter: Units of the plan's period.
+        cap: Money of the cap's interval.
+        price: Of one unit beyond, in the unit of `cap`.
+    """
+
+    __slots__ = ("_cap", "_counter", "_price")
+
+    def __init__(self, counter: Counter, cap: Counter, price: Callable[[int], int]) -> None:
+        self._counter, self._cap, self._price = counter, cap, price
+
+    def take(self, most: int) -> bool:
+        with self._counter.order:
+            before = self._counter.beyond
+            if not self._counter.take(most):
+                return False
+            cost = self._price(self._counter.beyond) - self._price(before)
+            if cost and not self._cap.take(cost):
+                self._counter.give_back(most)
+                return False
+            return True
+
+    def settle(self, taken: int, used: int, tool: str) -> int:
+        with self._counter.order:
+            before = self._counter.beyond
+            billed = self._counter.settle(taken, used, tool)
+            self._cap.give_back(self._price(before) - self._price(self._counter.beyond))
+            return billed
+
+    def give_back(self, taken: int) -> None:
+        with self._counter.order:
+            before = self._counter.beyond
+            self._counter.give_back(taken)
+            self._cap.give_back(self._price(before) - self._price(self._counter.beyond))
 
 
 class Counters:

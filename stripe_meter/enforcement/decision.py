@@ -9,16 +9,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain import refusals
 from stripe_meter.domain.plans import Credits, Free, PayAsYouGo
 from stripe_meter.domain.refusals import Refusal
+from stripe_meter.enforcement import traces
 from stripe_meter.enforcement.caps import Caps
 from stripe_meter.enforcement.changes import Changes
 from stripe_meter.enforcement.counters import Counters
 from stripe_meter.enforcement.credits.prepaid import Prepaid
+from stripe_meter.enforcement.credits.refills import Refills
 from stripe_meter.enforcement.gate import Admission, Offer
+from stripe_meter.enforcement.identity.anonymous import Anonymous
 from stripe_meter.enforcement.ledgers import Allowance, Metered, PlanCalls, Spent, day_and_time
 from stripe_meter.enforcement.unpaid import Unpaid
 from stripe_meter.errors import StripeMeterError
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
     from stripe_meter.enforcement.flusher.thread import StripeThread
     from stripe_meter.enforcement.purchases import Purchases
     from stripe_meter.enforcement.shelf import Shelf
+    from stripe_meter.enforcement.shopfront import Shopfront
+    from stripe_meter.enforcement.throttle import Throttle
     from stripe_meter.gateway.checkout import Order
     from stripe_meter.gateway.gateway import Gateway
 
@@ -42,6 +48,8 @@ log = logging.getLogger("stripe_meter")
 
 #: Seconds a caller is told to wait when the next try may go better by itself.
 RETRY_SOON: Final = 5.0
+#: How often one call waits for its wallet to be filled: others may have taken what was bought.
+_REFILLS: Final = 3
 
 
 class Decision:
@@ -72,19 +80,38 @@ class Decision:
         self._metered = Metered(monotonic)
         self._caps = Caps(shelf, counters, monotonic)
         self._unpaid = Unpaid(shelf, accounts)
+        self._anonymous = Anonymous()
         self.changes = Changes(shelf)
+        #: Links to our own pages, once there is a counter to serve them.
+        self.front: Shopfront | None = None
+        #: Rate limits; the engine sets it.
+        self.throttle: Throttle | None = None
         self.prepaid = thread.holdings = Prepaid(shelf, thread, monotonic)
+        self._refills = Refills(shelf, monotonic)
 
     async def decide(self, gateway: Gateway, tool: Tool, caller: Caller) -> Admission | Refusal:
         """Admit or refuse a tool that is stocked. Raises `StripeMeterError` where Stripe could not be asked."""
+        caller = await self._callers.proved(caller)
         account = await self._account(gateway, caller)
         if account is None:
-            return await self._unknown(gateway, tool, caller)
+            verdict = await self._unknown(gateway, tool, caller)
+        else:
+            verdict = await self._judge(gateway, account, tool, caller)
+        return traces.noted(tool, verdict, account, self._accounts.monotonic())
+
+    async def _judge(self, gateway: Gateway, account: Account, tool: Tool, caller: Caller) -> Admission | Refusal:
+        if account.is_disputed:
+            return refusals.disputed(tool.name, self._shelf.quote(tool))
         if self._thread.exposure.blocks(account.customer):
             # More usage is waiting than may be lost.
             return refusals.billing_unavailable(tool.name, self._shelf.quote(tool), RETRY_SOON)
+        plan, quote = self._plan_of(account), self._shelf.quote(tool)
+        gauge = None if self.throttle is None else await self.throttle.gauge(account.customer, plan)
+        if gauge is not None and gauge.is_shut:
+            return gauge.refusal(tool, quote)
         spent: Spent | None = None
-        for route in self._shelf.offering.routes(tool, self._plan_of(account)):
+        refilled = inf
+        for route in self._shelf.offering.routes(tool, plan):
             if route.rate.kind == "free":
                 return Admission(tool)
             found = await self._ask(gateway, account, caller, tool, route)
@@ -94,10 +121,18 @@ class Decision:
                 bounded = await self._caps.bound(gateway, account, tool, found)
                 if isinstance(bounded, Refusal):
                     return bounded
-                found = bounded
+                found = bounded if gauge is None else replace(bounded, gauge=gauge)
+                if gauge is not None and not gauge.take():
+                    found.give_back()
+                    return gauge.refusal(tool, quote)
+                # An empty pocket that comes before this one is full again at that moment.
+                found = replace(found, period_ends=min(found.period_ends, refilled))
                 current = self._accounts.get(account.customer) or account
                 current.offers[tool.name] = found
                 return Admission(tool, found, self._thread, found.period_end if self._is_running(found) else 0)
+            if found is not None and found.until:
+                left = found.until - gateway.connection.clock.now()
+                refilled = min(refilled, self._accounts.monotonic() + left)
             if found is not None and (spent is None or found.ledger == "credits"):
                 # Credits can be bought; an allowance has to be waited for.
                 spent = found
@@ -120,7 +155,7 @@ class Decision:
         if isinstance(route.plan, Free):
             return await self._allowance.offer(gateway, account, tool, route)
         if isinstance(route.plan, Credits):
-            return await self.prepaid.offer(gateway, account, tool, route)
+            return await self._credits(gateway, account, tool, route)
         subscription = account.subscription
         assert subscription is not None
         is_trial = subscription.is_trial and not isinstance(route.plan, PayAsYouGo)
@@ -133,6 +168,19 @@ class Decision:
             return offered
         current = self._accounts.get(account.customer) or account
         return await self._unpaid.bound(gateway, current, tool, route.plan, offered)
+
+    async def _credits(self, gateway: Gateway, account: Account, tool: Tool, route: Route) -> Offer | Spent | None:
+        """From the wallet, filled anew where its owner agreed to that."""
+        found = await self.prepaid.offer(gateway, account, tool, route)
+        for _ in range(_REFILLS):
+            if not isinstance(found, Spent) or account.wallet is None or not isinstance(route.plan, Credits):
+                return found
+            refill = await self._refills.fill(gateway, account, route.plan, found.needed)
+            if not refill.is_worth_a_try:
+                return replace(found, what=f"{found.what} {refill.why}".rstrip())
+            self.prepaid.granted(account.wallet)
+            found = await self.prepaid.offer(gateway, account, tool, route)
+        return found
 
     async def _usage(self, gateway: Gateway, account: Account, caller: Caller, tool: Tool) -> Offer | Refusal:
         listing = self._shelf.get(tool)
@@ -198,13 +246,17 @@ class Decision:
         quote = self._shelf.quote(tool)
         plan, url = self._shelf.offering.credits, None
         if spent is not None and spent.ledger == "credits" and plan is not None:
-            order: Order | None = self._shelf.order_of(plan)
+            # Who is topped up by themselves pays for the same pack when that fails.
+            order: Order | None = self._shelf.order_of(plan, plan.refill if account.top_up is not None else None)
         else:
             order = self._shelf.order(tool, has_subscription=account.subscription is not None)
         if order is None and (change := await self._change(gateway, account, caller, tool, spent)) is not None:
             return change
         if order is not None:
-            url = await self._purchases.link(gateway, account.customer, order, await self._pages(caller))
+            pages = await self._pages(caller)
+            url = self._choice(account, caller, tool, pages) or await self._purchases.link(
+                gateway, account.customer, order, pages
+            )
         if spent is not None and spent.ledger == "credits":
             return refusals.credits_exhausted(tool.name, quote, spent.what, url)
         if spent is not None:
@@ -215,6 +267,12 @@ class Decision:
         if url is None:
             return refusals.subscription_unusable(tool.name, quote, "does not cover it")
         return refusals.payment_required(tool.name, quote, url)
+
+    def _choice(self, account: Account | None, caller: Caller, tool: Tool, pages: str) -> str | None:
+        return None if self.front is None else self.front.choice(account, caller, tool, pages)
+
+    def _signup(self, pages: str) -> str | None:
+        return None if self.front is None else self.front.signup(pages)
 
     async def _change(
         self, gateway: Gateway, account: Account, caller: Caller, tool: Tool, spent: Spent | None
@@ -255,11 +313,25 @@ class Decision:
         rate = None if free is None else self._shelf.offering.rate(tool, free)
         if rate is not None and rate.kind == "free":
             return Admission(tool)
+        if free is not None and rate is not None and free.anonymous_calls and not caller.showed_something:
+            allowed = self._anonymous.admit(free, tool, rate, caller.client, gateway.connection.clock.now())
+            if allowed is not None:
+                return allowed
         quote = self._shelf.quote(tool)
         order = self._shelf.order(tool, has_subscription=False)
+        pages = await self._pages(caller) if order is not None or self._signup("") is not None else ""
         if order is None:
-            return refusals.identity_unknown(tool.name, quote)
-        url = await self._purchases.link_for_stranger(gateway, caller, order, await self._pages(caller))
+            url = self._signup(pages)
+            if caller.refused is not None:
+                return refusals.token_refused(tool.name, quote, caller.refused, url)
+            if url is None:
+                return refusals.identity_unknown(tool.name, quote)
+            return refusals.sign_up(tool.name, quote, url)
+        url = self._choice(None, caller, tool, pages) or await self._purchases.link_for_stranger(
+            gateway, caller, order, pages
+        )
+        if caller.refused is not None:
+            return refusals.token_refused(tool.name, quote, caller.refused, url)
         if caller.api_key is not None:
             refuse = refusals.key_refused
         else:

@@ -22,18 +22,22 @@ from stripe_meter.domain.pricelist import PriceList
 from stripe_meter.domain.rates import Rate
 from stripe_meter.domain.refusals import Refusal
 from stripe_meter.domain.tools import Tool
+from stripe_meter.enforcement import traces
 from stripe_meter.enforcement.accounts import AHEAD, AccountCache
 from stripe_meter.enforcement.callers import Callers
 from stripe_meter.enforcement.decision import RETRY_SOON, Decision
+from stripe_meter.enforcement.desk import Desk
 from stripe_meter.enforcement.flusher import endings
 from stripe_meter.enforcement.flusher.exposure import Exposure
 from stripe_meter.enforcement.flusher.tallies import FlusherStats
 from stripe_meter.enforcement.flusher.thread import STDIO_DEADLINE, StripeThread
 from stripe_meter.enforcement.gate import Admission, Offer
 from stripe_meter.enforcement.handover import Handover
+from stripe_meter.enforcement.identity.resolving import Identify, Identity
 from stripe_meter.enforcement.purchases import Purchases
 from stripe_meter.enforcement.sales import Sales
 from stripe_meter.enforcement.shelf import Shelf
+from stripe_meter.enforcement.throttle import Throttle
 from stripe_meter.errors import ConfigurationError, StripeMeterError, StripeUnavailable, TooMany
 
 if TYPE_CHECKING:
@@ -61,6 +65,7 @@ class Engine:
         *,
         spend_cap: str | tuple[str, ...] | None = None,
         prices: PriceList = PriceList(),  # noqa: B008  # frozen
+        identify: Identify | None = None,
     ) -> None:
         self._given = settings
         self._prices = prices
@@ -75,16 +80,28 @@ class Engine:
         self._is_local = False
         self.thread = StripeThread(self._open)
         self._accounts = AccountCache(self._read)
-        self._callers = Callers(self._accounts)
+        #: Who sends a request; every edge reads callers through it.
+        self.identity = Identity(lambda: self.settings, identify, lambda: self._accounts.monotonic())
+        self._callers = Callers(self._accounts, self.identity)
         self._shelf = Shelf(lambda: on_offer(plans, self.settings.plans, spend_cap))
         self._purchases = Purchases(lambda: self._accounts.monotonic())
         self._decision = Decision(
             self._shelf, self._accounts, self._callers, self._purchases, self.thread, lambda caller: self._pages(caller)
         )
+        self._decision.throttle = Throttle(self._shelf, self.thread, lambda: self.settings)
         #: What callers and the seller do besides calling tools.
         self.sales = Sales(
-            self.thread, self._shelf, self._accounts, self._purchases, self._decision, lambda: self.settings
+            self.thread,
+            self._shelf,
+            self._accounts,
+            self._purchases,
+            self._decision,
+            self._callers,
+            lambda caller: self._pages(caller),
+            lambda: self.settings,
         )
+        #: What callers may ask and lower themselves.
+        self.desk = Desk(self.thread, self._shelf, self._accounts, self._decision.prepaid.scale, lambda: self.settings)
         self._gateway: Gateway | None = None
         self._refreshing: set[str] = set()
         endings.watch(self.thread)
@@ -116,7 +133,7 @@ class Engine:
         """`tool`, at the price of the list where it names none itself. Raises `ConfigurationError` if nothing does."""
         if tool.rates:
             return tool
-        rates = self.prices.rates(tool.name)
+        rates = self.prices.rates(*tool.names)
         if rates is None:
             raise ConfigurationError(
                 f'tool {tool.name!r} has no price; write @metered("$0.05") above it, or '
@@ -185,7 +202,7 @@ class Engine:
         thread = self.thread
         if thread.exposure.is_tight and thread.exposure.blocks(account.customer):
             return None
-        is_limited = offered.purse is not None or offered.cap is not None
+        is_limited = offered.purse is not None or offered.cap is not None or offered.gauge is not None
         if is_limited and (now >= offered.until or not offered.take()):
             return None
         # After the end of its period the snapshot is old, and the plan may be another one.
@@ -205,6 +222,9 @@ class Engine:
         """Admit or refuse, asking Stripe where needed; answers within the timeout of the settings."""
         handover = Handover()
         try:
+            if caller.headers is not None:
+                caller = await self.identity.asked(caller)
+                return self.admit_warm(tool, caller) or await self.admit(tool, caller)
             self._look_at(caller)
             endings.watch_again()
             return await self.thread.call(
@@ -212,7 +232,7 @@ class Engine:
             )
         except StripeMeterError as error:
             handover.give_up()
-            return self._doubt(tool, error)
+            return traces.noted(tool, self._doubt(tool, error), None, 0.0)
         except BaseException:
             handover.give_up()
             raise
@@ -221,13 +241,16 @@ class Engine:
         """`admit` for a thread without a loop."""
         handover = Handover()
         try:
+            if caller.headers is not None:
+                caller = self.identity.asked_blocking(caller)
+                return self.admit_warm(tool, caller) or self.admit_blocking(tool, caller)
             self._look_at(caller)
             return self.thread.call_blocking(
                 lambda gateway: handover.make(self._decide(gateway, tool, caller)), self.settings.timeout
             )
         except StripeMeterError as error:
             handover.give_up()
-            return self._doubt(tool, error)
+            return traces.noted(tool, self._doubt(tool, error), None, 0.0)
 
     async def prepare(self, tools: Iterable[Tool]) -> None:
         """Check the key and the catalogue before the first call, so that it is warm.
@@ -246,6 +269,7 @@ class Engine:
         self.blueprint()
         try:
             await self.thread.call(self._stock, 6 * self.settings.timeout)
+            self.thread.beside(self.sales.catch_up)
         except StripeUnavailable as error:
             log.warning("%s; the catalogue is checked again at the first paid call", error)
 
@@ -271,6 +295,7 @@ class Engine:
         from stripe_meter.gateway.gateway import Gateway
 
         settings = self.settings
+        traces.begin(self, self._callers, self._accounts)
         thread.exposure = Exposure(settings.max_unsent_seconds, settings.max_unsent_amount)
         if self._is_sync:
             # Group commit: what arrives while one event is on the way shares the next one.

@@ -18,6 +18,7 @@ from stripe_meter.domain.usage import Charge, Ledger, Receipt
 if TYPE_CHECKING:
     from stripe_meter.domain.tools import Tool
     from stripe_meter.enforcement.counters import Counter, Purse
+    from stripe_meter.enforcement.throttle import Gauge
 
 
 class Flusher(Protocol):
@@ -48,15 +49,17 @@ class Offer:
         unit_amount: Minor units for one of them: the customer's item's price, else the code's.
         currency: Lower-case ISO code; None where no money is at stake.
         period_end: End of the item's billing period, Unix seconds; 0 when it has none.
-        period_ends: The same moment on the process's monotonic clock.
+        period_ends: On the process's monotonic clock, when all is decided anew: at that moment, or when a pocket that
+            comes first is full again.
         until: Until then, on the monotonic clock, this offer holds.
         ledger: Which of the caller's pockets pays.
         purse: What limits it, or None.
         most: The most one call takes from the purse.
         scale: Ledger units of one credit.
-        cap: What bounds the customer's spending, in millionths of a minor unit, or None.
+        cap: What bounds the customer's spending, in millionths of a minor unit; None where nothing does, or the purse.
         cap_most: The most one call takes from it.
         cap_event: Name of the meter on which spending is kept.
+        gauge: The customer's rate limits, or None. A call that was let in counts, however it ends.
         one: The quantity for one unit, which is what most calls count.
     """
 
@@ -75,6 +78,7 @@ class Offer:
     cap: Counter | None = None
     cap_most: int = 0
     cap_event: str = ""
+    gauge: Gauge | None = None
     one: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,15 +86,18 @@ class Offer:
 
     @property
     def is_limited(self) -> bool:
-        return self.purse is not None or self.cap is not None
+        return self.purse is not None or self.cap is not None or self.gauge is not None
 
     def take(self) -> bool:
         """Set aside what one more call may cost; False when a limit has not so much."""
         if self.purse is not None and not self.purse.take(self.most):
             return False
-        if self.cap is None or self.cap.take(self.cap_most):
+        if self.cap is not None and not self.cap.take(self.cap_most):
+            self.give_back(with_cap=False)
+            return False
+        if self.gauge is None or self.gauge.take():
             return True
-        self.give_back(with_cap=False)
+        self.give_back()
         return False
 
     def give_back(self, *, with_cap: bool = True) -> None:
@@ -127,6 +134,11 @@ class Admission:
         self._flusher = flusher
         self._period_end = period_end
 
+    @property
+    def offer(self) -> Offer | None:
+        """At which price, and from which pocket; None for a call that is free."""
+        return self._offer
+
     def settle(self, units: int) -> Receipt | None:
         """Charge for `units` (whole, at least 0) counted units. Never waits.
 
@@ -145,9 +157,10 @@ class Admission:
         if quantity:
             unit_amount = offer.unit_amount if billed else _NOTHING
             self.charge = flusher.add(offer.customer, offer.event_name, quantity, unit_amount, self._period_end)
-        if offer.cap is not None:
+        if offer.cap_event:
             spent = millionths(offer.unit_amount, billed)
-            offer.cap.settle(offer.cap_most, spent, self.tool.name)
+            if offer.cap is not None:
+                offer.cap.settle(offer.cap_most, spent, self.tool.name)
             if spent:
                 flusher.add(offer.customer, offer.cap_event, spent, _NOTHING, calls=0)
         return _receipt(offer, self.tool.name, quantity, billed)

@@ -7,12 +7,13 @@ in the Stripe thread. Reads at most one summary for each customer and period; cr
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from stripe_meter.domain import refusals
 from stripe_meter.domain.offering import Retired
 from stripe_meter.domain.periods import reset_after, reset_before
 from stripe_meter.domain.plans import Free, Subscription
@@ -21,8 +22,8 @@ from stripe_meter.enforcement.gate import Offer
 
 if TYPE_CHECKING:
     from stripe_meter.domain.account import Account, Item
-    from stripe_meter.domain.blueprint import Tier
     from stripe_meter.domain.offering import Route
+    from stripe_meter.domain.refusals import Refusal
     from stripe_meter.domain.tools import Tool
     from stripe_meter.domain.usage import Ledger
     from stripe_meter.enforcement.shelf import Listing, Shelf
@@ -39,11 +40,13 @@ class Spent:
         what: One sentence for the caller: which limit, and when it starts anew.
         until: Unix seconds of that moment; 0 when time alone does not fill it.
         ledger: Which pocket it is.
+        needed: Ledger units that one call needs, of credits.
     """
 
     what: str
     until: int
     ledger: Ledger = "allowance"
+    needed: int = 0
 
 
 class Allowance:
@@ -81,8 +84,6 @@ class PlanCalls:
 
     def __init__(self, shelf: Shelf, counters: Counters, monotonic: Callable[[], float]) -> None:
         self._shelf, self._counters, self._monotonic = shelf, counters, monotonic
-        # Prices that are not for sale any more; each is read once.
-        self._old: dict[str, Mapping[str, tuple[Tier, ...]]] = {}
         self._warned: set[str] = set()
 
     async def offer(self, gateway: Gateway, account: Account, tool: Tool, route: Route) -> Offer | Spent | None:
@@ -97,14 +98,16 @@ class PlanCalls:
         item = None if meter is None else subscription.item(meter)
         if item is None or meter is None:
             return None
-        included, unit_amount = await self._terms(gateway, plan, item)
+        included, unit_amount = _terms(item)
         limit = included if isinstance(plan, Retired) or plan.is_capped else None
         if subscription.is_trial and isinstance(plan, Subscription):
             included = limit = plan.trial_calls or 0
+        # A price that takes another one's place in mid-period begins with its included calls anew.
+        since = max(subscription.since, item.since)
         counter = await counted(
             self._counters,
-            (account.customer, event_name, subscription.id, subscription.since, limit),
-            lambda: gateway.usage.total(meter, account.customer, subscription.since),
+            (account.customer, event_name, subscription.id, item.price, since, limit),
+            lambda: gateway.usage.total(meter, account.customer, since),
             included=included,
             limit=limit,
         )
@@ -128,18 +131,6 @@ class PlanCalls:
             most=most,
         )
 
-    async def _terms(self, gateway: Gateway, plan: Subscription | Retired, item: Item) -> tuple[int, Decimal]:
-        """Included calls and the price of a further one: of this customer's price, which may be older than ours."""
-        price = self._shelf.price(self._shelf.names.plan_calls(plan)) if isinstance(plan, Subscription) else None
-        if price is not None and price.id == item.price:
-            tiers = price.amounts.get(item.currency, ())
-        else:
-            if item.price not in self._old:
-                self._old[item.price] = await gateway.plan_changes.terms(item.price)
-            tiers = self._old[item.price].get(item.currency, ())
-        included = next((tier.up_to for tier in tiers if tier.up_to is not None and tier.unit_amount == 0), 0)
-        return included or 0, tiers[-1].unit_amount if tiers else Decimal(0)
-
     def _warn(self, plan: str) -> None:
         if plan not in self._warned:
             self._warned.add(plan)
@@ -150,33 +141,58 @@ class PlanCalls:
             )
 
 
+def _terms(item: Item) -> tuple[int, Decimal]:
+    """Included calls and the price of a further one: of this customer's price, which may be older than ours."""
+    included = next((tier.up_to for tier in item.tiers if tier.up_to is not None and tier.unit_amount == 0), 0)
+    return included or 0, item.tiers[-1].unit_amount if item.tiers else Decimal(0)
+
+
 class Metered:
-    """Pay-as-you-go: the tool's own meter, at the price of this customer's item."""
+    """Pay-as-you-go: the tool's own meter, at the price of this customer's item and by its unit.
+
+    Whoever is on another price than the code's is billed by what theirs is paid for. Where that is nothing that the
+    tool counts now, nobody can tell what a call would cost them, so it is refused.
+    """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
+        self._warned: set[tuple[str, str]] = set()
 
-    def offer(self, gateway: Gateway, account: Account, tool: Tool, listing: Listing) -> Offer | None:
+    def offer(self, gateway: Gateway, account: Account, tool: Tool, listing: Listing) -> Offer | Refusal | None:
         """None while no item of the subscription bills the meter: usage without an item is never billed."""
         assert account.subscription is not None
         assert listing.price.meter is not None
         item = account.subscription.item(listing.price.meter)
         if item is None:
             return None
-        rate = tool.rate_in(item.currency)
-        unit_amount = item.unit_amount
-        if unit_amount is None and item.price == listing.price.id:
-            unit_amount = listing.price.unit_amounts.get(item.currency)
+        if not item.tiers or item.unit is None or not item.unit.is_counted_by(tool):
+            self._warn(tool, item)
+            quote = " or ".join(str(rate) for rate in listing.rates)
+            return refusals.subscription_unusable(tool.name, quote, "has a price by which it cannot be billed")
+        unit_amount = item.tiers[0].unit_amount
+        rate = item.unit.rate(tool, unit_amount, item.currency)
         ends = self._monotonic() + item.period_end - gateway.connection.clock.now()
         return Offer(
             account.customer,
             listing.event_name,
             rate,
-            rate.unit_amount if unit_amount is None else unit_amount,
+            unit_amount,
             item.currency,
             item.period_end,
             ends,
         )
+
+    def _warn(self, tool: Tool, item: Item) -> None:
+        if (tool.name, item.price) not in self._warned:
+            self._warned.add((tool.name, item.price))
+            log.error(
+                "calls of %r are refused to whoever is billed by %s: that price is paid per %s, which the tool does "
+                "not count now; move them with stripe-meter apply --subscriptions, or give the tool a new meter with "
+                "name=…",
+                tool.name,
+                item.price,
+                item.unit or "something it does not say",
+            )
 
 
 def day_and_time(moment: int) -> str:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain.identity import ApiKey, Caller
+from stripe_meter.enforcement import audit
+from stripe_meter.enforcement.cards import keep_card
 from stripe_meter.enforcement.credits.grants import grant_pack
 from stripe_meter.errors import IdempotencyConflict, StripeRejected, StripeUnavailable, TooMany
 
@@ -21,8 +23,11 @@ if TYPE_CHECKING:
     from stripe_meter.gateway.gateway import Gateway
 
 #: Seconds after the link was handed out at which a caller who calls again makes us look whether it was paid.
-LOOK_AFTER: Final = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0)
-MOST_LOOKS: Final = 30
+LOOK_AFTER: Final = (
+    *(0.0, 2.0, 5.0, 10.0, 20.0, 40.0),
+    *(60.0 * minutes for minutes in (2, 3, 4, 5, 7, 10, 15, 20, 30, 45)),
+    *(3600.0 * hours for hours in (1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8, 10, 14, 18, 24)),
+)
 #: A success link shows a key only this long after the session was made; idempotency keys live a day.
 CLAIM_FOR: Final = 23 * 3600
 #: New links for strangers that one process makes in a minute.
@@ -45,11 +50,8 @@ class Purchase:
     looks: int = 0
 
     def is_due(self, now: float) -> bool:
-        """Whether it is time to look whether it was paid: 0, 2, 5, 10, 20, 40 s after the link, then each minute."""
-        if self.looks >= MOST_LOOKS:
-            return False
-        late = self.looks - len(LOOK_AFTER) + 1
-        return now - self.since >= (LOOK_AFTER[self.looks] if late <= 0 else LOOK_AFTER[-1] + 60.0 * late)
+        """Whether it is time to look whether it was paid."""
+        return self.looks < len(LOOK_AFTER) and now - self.since >= LOOK_AFTER[self.looks]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +61,16 @@ class Completion:
     Attributes:
         customer: Who paid, `cus_…`; None when the session is unknown, not paid, or its link too old.
         key: A new API key to be shown this once, or None.
+        mode: Stripe's word for what they did: `subscription`, `payment` or `setup`.
+        beneficiary: Whose credits were paid, where that may be somebody else: `cus_…` as the payer named it.
         already_shown: True when the key of this purchase was shown before.
     """
 
     customer: str | None
     key: ApiKey | None = None
     already_shown: bool = False
+    mode: str = ""
+    beneficiary: str | None = None
 
 
 class Purchases:
@@ -73,10 +79,18 @@ class Purchases:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
         self._open: dict[str, Purchase] = {}
+        # Sessions that were found paid; each is looked into once.
+        self._paid: dict[str, None] = {}
         self._made: deque[float] = deque(maxlen=STRANGERS_A_MINUTE)
 
-    async def link(self, gateway: Gateway, customer: str, order: Order, pages: str) -> str:
+    async def link(self, gateway: Gateway, customer: str, order: Order, pages: str, *, is_wanted: bool = False) -> str:
         """The Checkout link of a known customer; the one they had for something else is closed.
+
+        Args:
+            customer: `cus_…`.
+            order: What is sold.
+            pages: Base URL of our own pages.
+            is_wanted: They ask for this very thing, so that one bought before stands in nobody's way.
 
         Raises:
             StripeUnavailable: They have just paid by that one; ask again.
@@ -90,7 +104,8 @@ class Purchases:
                 raise StripeUnavailable("a payment has just come in", ambiguous=False, retry_after=2.0)
             self._open.pop(customer, None)
         if known is None or known.order != order or known.session.expires_at <= now:
-            session = await gateway.checkout.for_customer(customer, order, pages)
+            over = None if is_wanted else lambda session: self._was_paid(customer, session, order)
+            session = await gateway.checkout.for_customer(customer, order, pages, over)
             known = self._remember(customer, session, order)
         return str(known.session.url)
 
@@ -111,6 +126,32 @@ class Purchases:
             session = await gateway.checkout.for_anybody(order, pages)
             known = self._remember(name, session, order)
         return str(known.session.url)
+
+    async def look(self, gateway: Gateway, customer: str) -> str | None:
+        """See whether a customer's link is still open, and forget it if not.
+
+        Returns:
+            The wallet, where a pack was paid: its credits are there from now on.
+        """
+        known = self._open.get(customer)
+        if known is None:
+            return None
+        session = await gateway.checkout.read(known.session.id)
+        if session.status == "open":
+            return None
+        wallet = None if session.payment is None else await grant_pack(gateway, session.payment)
+        self._seen(session)
+        self._open.pop(customer, None)
+        return wallet
+
+    async def link_for_anybody(self, gateway: Gateway, order: Order, pages: str) -> str:
+        """A Checkout link that nobody waits for; who pays becomes a customer and gets a key.
+
+        Raises:
+            TooMany: Strangers asked for too many links.
+        """
+        self._count_stranger()
+        return str((await gateway.checkout.for_anybody(order, pages)).url)
 
     def is_due(self, customer: str, *, only_packs: bool) -> bool:
         """Whether it is time to look if a customer has paid; counts as a look.
@@ -133,6 +174,7 @@ class Purchases:
         session = await gateway.checkout.read(known.session.id)
         wallet = None if session.payment is None else await grant_pack(gateway, session.payment)
         if wallet is not None or session.status == "expired":
+            self._seen(session)
             self._open.pop(customer, None)
         return wallet
 
@@ -164,19 +206,39 @@ class Purchases:
             return Completion(None)
         if session.payment is not None:
             await grant_pack(gateway, session.payment)
+        if session.setup is not None:
+            await keep_card(gateway, session.setup)
         now = gateway.connection.clock.now()
         if session.status != "complete" or session.customer is None or now - session.created > CLAIM_FOR:
             return Completion(None)
+        self._seen(session)
         self._forget(session)
         if session.claim_hash is None:
-            return Completion(session.customer)
+            return Completion(session.customer, mode=session.mode, beneficiary=session.reference)
         if claim is None or not session.is_claimed_by(claim):
             return Completion(None)
         try:
             key = await gateway.customers.issue_key(session.customer, once=session.id, created=int(now))
         except IdempotencyConflict:
-            return Completion(session.customer, already_shown=True)
-        return Completion(session.customer, key)
+            return Completion(session.customer, already_shown=True, mode=session.mode)
+        audit.record("key", action="made", customer=key.customer, key=key.id, session=session.id)
+        return Completion(session.customer, key, mode=session.mode)
+
+    def _was_paid(self, customer: str, session: Session, order: Order) -> None:
+        """A link of another process, or of this one before it was restarted, that was paid: look at the next call."""
+        if session.status != "complete" or session.id in self._paid:
+            return
+        self._seen(session)
+        self._remember(customer, session, order)
+        raise StripeUnavailable("a payment has just come in", ambiguous=False, retry_after=2.0)
+
+    def _seen(self, session: Session) -> None:
+        if session.status == "complete" and session.id not in self._paid:
+            bought = {"customer": session.customer, "payment": session.payment, "session": session.id}
+            audit.record("purchase", **bought, mode=session.mode, how="checkout")
+        while len(self._paid) >= _MOST:
+            self._paid.pop(next(iter(self._paid)))
+        self._paid[session.id] = None
 
     def _count_stranger(self) -> None:
         now = self._monotonic()

@@ -20,6 +20,7 @@ from stripe_meter.domain.offering import Offering
 from stripe_meter.domain.plans import CreditPack, Credits, PayAsYouGo, Plan, Subscription
 from stripe_meter.domain.rates import Rate, common_currencies
 from stripe_meter.domain.tools import Tool
+from stripe_meter.domain.units import Unit, unit_said
 from stripe_meter.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -47,9 +48,11 @@ class Listing:
     @property
     def rates(self) -> tuple[Rate, ...]:
         """The tool's rates at the prices that Stripe charges."""
-        theirs = self.price.unit_amounts
+        theirs, unit = self.price.unit_amounts, self.price.unit
         return tuple(
-            rate.at(theirs[str(rate.currency)]) if rate.kind == "money" and str(rate.currency) in theirs else rate
+            rate
+            if rate.kind != "money" or unit is None or rate.currency not in theirs
+            else unit.rate(self.tool, theirs[rate.currency], rate.currency)
             for rate in self.tool.rates
         )
 
@@ -125,18 +128,12 @@ class Shelf:
         """`mtr_…` of a meter, or None when nothing on offer counts on it."""
         return None if self._stock is None else self._stock.meters.get(event_name)
 
-    def prices_on(self, event_name: str) -> list[str]:
-        """`price_…` of everything that bills the meter of that name."""
-        assert self._stock is not None
-        meter = self._stock.meters.get(event_name)
-        return [price.id for price in self._stock.prices.values() if meter is not None and price.meter == meter]
-
     def is_stocked(self, tool: Tool) -> bool:
         """Whether everything that `tool` needs was looked up."""
         if self._stock is None:
             return False
         plan = self.offering.pay_as_you_go
-        return plan is None or self.offering.rate(tool, plan) is None or self.get(tool) is not None
+        return tool.is_free or plan is None or self.offering.rate(tool, plan) is None or self.get(tool) is not None
 
     def quote(self, tool: Tool) -> str:
         """What `tool` costs, for people: Stripe's price where it is known, else the code's."""
@@ -160,7 +157,8 @@ class Shelf:
         if isinstance(plan, Credits):
             price = self.price(self.names.pack((pack or plan.packs[0]).key))
             units = int(price.metadata.get("credits", 0)) * int(price.metadata.get("scale", 1))
-            return Order(plan.name, "payment", ((price.id, 1),), plan.currency, units=units)
+            consent = self.consent(plan)
+            return Order(plan.name, "payment", ((price.id, 1),), plan.currency, units=units, consent=consent)
         if isinstance(plan, Subscription):
             fee, calls = self.price(self.names.fee(plan)), self.price(self.names.plan_calls(plan))
             lines = ((fee.id, 1), (calls.id, None))
@@ -168,6 +166,29 @@ class Shelf:
         assert isinstance(plan, PayAsYouGo)
         priced = sorted({tool.price.id: tool.event_name for tool in self.listings()}.items(), key=lambda row: row[1])
         return Order(plan.name, "subscription", tuple((price, None) for price, _ in priced), self._currency)
+
+    def consent(self, plan: Credits) -> str | None:
+        """What a payer agrees to beside the button, where credits are bought again by themselves."""
+        pack = plan.refill
+        if pack is None:
+            return None
+        cost = self.price(self.names.pack(pack.key)).amounts[plan.currency][-1].unit_amount
+        return (
+            f"When your credits run out, {pack.credits} more are bought with this card for "
+            f"{Money(Decimal(cost), plan.currency)}, at most {plan.top_up_limit} times a month, until you stop it."
+        )
+
+    @property
+    def currency(self) -> str:
+        """In which a card is saved: that of the first plan on offer that costs anything."""
+        for plan in self.offering.plans:
+            if isinstance(plan, Credits):
+                return plan.currency
+            if isinstance(plan, Subscription):
+                return plan.fee.amounts[0].currency
+            if isinstance(plan, PayAsYouGo) and self.listings():
+                return self._currency
+        raise ConfigurationError("nothing on offer costs money, so no card is saved; offer a plan that does")
 
     def listings(self) -> list[Listing]:
         """Every tool that pay-as-you-go sells."""
@@ -192,6 +213,7 @@ class Shelf:
             wanted = self.blueprint(gateway.namespace)
             self._names = Names(gateway.namespace)
             found = await gateway.catalogue.find(wanted)
+            _check_scale(wanted, found)
             for difference in differences(wanted, found):
                 log.warning("%s; Stripe's price is the one that counts", difference)
             if missing := found.lacks(wanted):
@@ -204,21 +226,33 @@ class Shelf:
             self._stock = found
 
 
+def _check_scale(wanted: Blueprint, found: Stock) -> None:
+    """Raise `ConfigurationError` if a price is finer than the unit in which the packs were sold."""
+    for spec in wanted.prices:
+        price, scale = found.prices.get(spec.lookup_key), dict(spec.metadata).get("scale")
+        if price is not None and scale is not None and int(scale) > int(price.metadata.get("scale", 1)):
+            raise ConfigurationError(
+                f"a tool here costs a finer part of a credit than {spec.lookup_key} was sold in "
+                f"(1/{price.metadata.get('scale', 1)}); write prices that are whole in it, or see `stripe-meter plan`"
+            )
+
+
 def differences(wanted: Blueprint, found: Stock) -> list[str]:
     """Where the code says another price than Stripe, in words."""
     return [
-        f"price {spec.lookup_key}: the code says {_shown(currency, tiers)}, but Stripe charges "
-        + ("no such currency" if theirs is None else _shown(currency, theirs))
+        f"price {spec.lookup_key}: the code says {_shown(currency, tiers, unit)}, but Stripe charges "
+        + ("no such currency" if theirs is None else _shown(currency, theirs, price.unit))
         for spec in wanted.prices
         if (price := found.prices.get(spec.lookup_key)) is not None
+        for unit in [unit_said(dict(spec.metadata), None)]
         for currency, tiers in spec.amounts
-        if (theirs := price.amounts.get(currency)) != tiers
+        if (theirs := price.amounts.get(currency)) != tiers or (unit is not None and unit != price.unit)
     ]
 
 
-def _shown(currency: str, tiers: Sequence[Tier]) -> str:
+def _shown(currency: str, tiers: Sequence[Tier], unit: Unit | None) -> str:
     parts = []
     for tier in tiers:
         amount = "nothing" if tier.unit_amount == 0 else str(Money(Decimal(tier.unit_amount), currency))
         parts.append(amount if tier.up_to is None else f"{amount} up to {tier.up_to}")
-    return ", then ".join(parts)
+    return ", then ".join(parts) + ("" if unit is None else f" per {unit}")

@@ -15,11 +15,16 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from stripe_meter.domain.account import Account, Item, Subscription
+from stripe_meter.domain.account import METADATA_DISPUTE, Account, Item, Subscription
+from stripe_meter.domain.blueprint import Tier
 from stripe_meter.domain.identity import METADATA_CAP, METADATA_WALLET, stored_keys
+from stripe_meter.domain.migration import METADATA_SINCE
+from stripe_meter.domain.units import METADATA_UNIT, Unit, unit_said
 from stripe_meter.errors import StripeRejected
 from stripe_meter.gateway.checkout import METADATA_PLAN
 from stripe_meter.gateway.connection import Connection, plain
+from stripe_meter.gateway.price_terms import PriceTerms
+from stripe_meter.gateway.topups import agreed_card
 
 if TYPE_CHECKING:
     import stripe
@@ -37,8 +42,8 @@ log = logging.getLogger("stripe_meter")
 class Accounts:
     """Reads customers, and lets a subscription catch up with the catalogue."""
 
-    def __init__(self, connection: Connection, namespace: str) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, namespace: str, terms: PriceTerms) -> None:
+        self._connection, self._terms = connection, terms
         self._namespace = namespace
 
     async def read(self, customer: str) -> Account:
@@ -70,8 +75,10 @@ class Accounts:
             subscription=await self._subscription(oldest, customer) if oldest is not None else None,
             wallet=plain(customer.metadata).get(METADATA_WALLET),
             cap=_whole(plain(customer.metadata).get(METADATA_CAP)),
+            top_up=agreed_card(plain(customer.metadata)),
             keys=stored_keys(plain(customer.metadata)),
             second=self._second(customer.id, ours) if len(ours) > 1 else (),
+            is_disputed=any(name.startswith(METADATA_DISPUTE) for name in plain(customer.metadata)),
         )
 
     def _second(self, customer: str, ours: Sequence[stripe.Subscription]) -> tuple[str, ...]:
@@ -101,13 +108,33 @@ class Accounts:
         return Subscription(
             found.id,
             sys.intern(found.status),
-            items=tuple(item for row in items if (item := _item(row, found.currency)) is not None),
+            items=tuple([item for row in items if (item := await self._item(row, found.currency)) is not None]),
             has_payment_method=method is not None,
             # Only who cannot be served is sent to an invoice, and only under a threshold are invoices counted by.
             latest_invoice=_id(found.latest_invoice) if found.status != "active" or threshold is not None else None,
             plan=plan,
             since=max((item.current_period_start for item in items), default=0) if plan is not None else 0,
             threshold=threshold,
+        )
+
+    async def _item(self, item: stripe.SubscriptionItem, currency: str) -> Item | None:
+        price = item.price
+        if price.recurring is None or price.recurring.meter is None:
+            return None
+        # The price shows its own currency; tiers, and what it costs in another one, lie too deep to expand.
+        if price.currency == currency and price.unit_amount_decimal is not None:
+            tiers = _amount(str(price.unit_amount_decimal))
+        else:
+            tiers = await self._terms.tiers(price.id, currency)
+        # A hundred thousand snapshots name the same few prices and meters.
+        return Item(
+            sys.intern(price.id),
+            sys.intern(price.recurring.meter),
+            tiers,
+            sys.intern(currency),
+            item.current_period_end,
+            _unit(plain(price.metadata).get(METADATA_UNIT), price.nickname),
+            max(item.current_period_start, _whole(plain(item.metadata).get(METADATA_SINCE)) or 0),
         )
 
     async def add_item(self, subscription: str, price: str) -> None:
@@ -125,30 +152,19 @@ class Accounts:
         return found.hosted_invoice_url
 
 
-def _item(item: stripe.SubscriptionItem, currency: str) -> Item | None:
-    price = item.price
-    if price.recurring is None or price.recurring.meter is None:
-        return None
-    # The price shows its own currency; what it costs in the subscription's is an option that lies too deep to expand.
-    amount = price.unit_amount_decimal if price.currency == currency else None
-    # A hundred thousand snapshots name the same few prices and meters.
-    return Item(
-        sys.intern(price.id),
-        sys.intern(price.recurring.meter),
-        _decimal(str(amount)) if amount is not None else None,
-        sys.intern(currency),
-        item.current_period_end,
-    )
-
-
 def _whole(text: str | None) -> int | None:
     """A number in metadata that anybody may edit in the Dashboard; what is none counts for nothing spent."""
     return None if text is None else int(text) if text.isdecimal() else 0
 
 
 @lru_cache(maxsize=1024)
-def _decimal(text: str) -> Decimal:
-    return Decimal(text)
+def _amount(text: str) -> tuple[Tier, ...]:
+    return (Tier(None, Decimal(text)),)
+
+
+@lru_cache(maxsize=1024)
+def _unit(said: str | None, nickname: str | None) -> Unit | None:
+    return unit_said({} if said is None else {METADATA_UNIT: said}, nickname)
 
 
 def _id(reference: object) -> str | None:

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any, Final
 from stripe_meter.domain.blueprint import Blueprint, FeatureSpec, MeterSpec, PriceSpec, ProductSpec, Tier
 from stripe_meter.domain.found import MARK
 from stripe_meter.domain.terms_of import TAX_BEHAVIOR
+from stripe_meter.domain.units import Unit, unit_said
 from stripe_meter.errors import ConfigurationError, StripeRejected
 from stripe_meter.gateway.connection import Connection, plain
 from stripe_meter.gateway.limiter import Priority
+from stripe_meter.gateway.price_terms import PriceTerms, amounts_of
 
 if TYPE_CHECKING:
     import stripe
@@ -40,6 +42,7 @@ class Price:
         amounts: Tiers in minor units by lower-case currency; one tier without end is a plain amount.
         interval: `month`, `year`, or None for what is paid once.
         metadata: As stored.
+        nickname: For people.
     """
 
     id: str
@@ -49,6 +52,12 @@ class Price:
     amounts: Mapping[str, tuple[Tier, ...]]
     interval: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    nickname: str | None = None
+
+    @property
+    def unit(self) -> Unit | None:
+        """What its amounts are paid for, if it says so."""
+        return unit_said(self.metadata, self.nickname)
 
     @property
     def unit_amounts(self) -> dict[str, Decimal]:
@@ -79,8 +88,8 @@ def unpriced(wanted: Blueprint) -> list[MeterSpec]:
 class Catalogue:
     """Finds and creates the Stripe objects of a namespace."""
 
-    def __init__(self, connection: Connection, namespace: str) -> None:
-        self._connection = connection
+    def __init__(self, connection: Connection, namespace: str, terms: PriceTerms) -> None:
+        self._connection, self._terms = connection, terms
         self.marks = {MARK: namespace}
 
     async def find(self, wanted: Blueprint) -> Stock:
@@ -126,7 +135,7 @@ class Catalogue:
             lambda client: client.v1.prices.list_async(params),  # type: ignore[arg-type]  # a TypedDict of the SDK's
             Priority.CATALOGUE,
         )
-        return [_price(price) for price in listed.data]
+        return [self._price(price) for price in listed.data]
 
     async def make_product(self, spec: ProductSpec) -> None:
         """Create a product unless there is one of its id."""
@@ -228,7 +237,12 @@ class Catalogue:
                 f"the price {spec.lookup_key} was archived in Stripe, so nothing can be sold at it; activate it in the "
                 "Dashboard, or replace it: stripe-meter apply server.py"
             ) from None
-        return _price(made)
+        return self._price(made)
+
+    def _price(self, found: stripe.Price) -> Price:
+        price = _price(found)
+        self._terms.learn(price.id, price.amounts)
+        return price
 
 
 def _expansions(specs: Iterable[PriceSpec]) -> list[str]:
@@ -289,20 +303,5 @@ def _price(found: stripe.Price) -> Price:
         amounts_of(found),
         None if recurring is None else recurring.interval,
         plain(found.metadata),
+        found.nickname,
     )
-
-
-def amounts_of(found: stripe.Price) -> dict[str, tuple[Tier, ...]]:
-    """Tiers by currency, as far as the answer shows them; the price's own currency first."""
-    amounts = {found.currency: tiers} if (tiers := _tiers(found.to_dict())) else {}
-    options = getattr(found, "currency_options", None)
-    for currency, option in (options.to_dict() if options is not None else {}).items():
-        if tiers := _tiers(option):
-            amounts[currency] = tiers
-    return amounts
-
-
-def _tiers(row: Mapping[str, Any]) -> tuple[Tier, ...]:
-    if row.get("unit_amount_decimal") is not None:
-        return (Tier(None, Decimal(str(row["unit_amount_decimal"]))),)
-    return tuple(Tier(tier["up_to"], Decimal(str(tier["unit_amount_decimal"]))) for tier in row.get("tiers") or ())

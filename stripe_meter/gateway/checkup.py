@@ -7,15 +7,18 @@ objects that cannot exist: Stripe answers those with "no such object", or with t
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import stripe
 
 from stripe_meter.domain.blueprint import Blueprint
-from stripe_meter.domain.evidence import Bill, Endpoint, Evidence, Portal, Wallet
-from stripe_meter.domain.found import WALLET_OF
+from stripe_meter.domain.evidence import Bill, Evidence, Portal, Wallet
+from stripe_meter.domain.meter_errors import MeterError
 from stripe_meter.errors import PermissionMissing, StripeRejected
-from stripe_meter.gateway.connection import Connection, Write, plain
+from stripe_meter.gateway.connection import Connection, Write
+from stripe_meter.gateway.endpoints import Endpoints
+from stripe_meter.gateway.events import METER_REPORTS, Events
 from stripe_meter.gateway.inventory import PAGE, Inventories, every
 from stripe_meter.gateway.limiter import Priority
 
@@ -26,6 +29,7 @@ _MOST_WALLETS: Final = 25
 #: Pages of a hundred customers that are searched for wallets.
 _MOST_PAGES: Final = 20
 _NOBODY: Final = "stripe_meter_probe"
+_WEEK: Final = 7 * 86400
 
 #: What every part of this library writes, each aimed at an object that does not exist.
 _WRITES: Final[dict[str, Write[Any]]] = {
@@ -50,6 +54,7 @@ class Checkup:
     def __init__(self, connection: Connection, inventories: Inventories) -> None:
         self._connection = connection
         self._inventories = inventories
+        self._endpoints = Endpoints(connection)
         self._lacking: list[str] = []
         self._gaps: list[str] = []
 
@@ -59,7 +64,9 @@ class Checkup:
         inventory = await self._may("Products, Prices, Meters and Entitlements", self._inventories.take(wanted))
         subscribers = await self._may("Subscriptions", self._inventories.subscribers())
         wallets = await self._may("Customers", self._wallets())
-        endpoints = await self._may("Webhook Endpoints", self._endpoints())
+        endpoints = await self._may("Webhook Endpoints", self._endpoints.whole())
+        thin = await self._may("Event Destinations", self._endpoints.thin())
+        meter_errors = await self._may("Events", self._meter_errors())
         portal = await self._may("Customer portal", self._portal())
         bills = await self._may("Invoices", self._bills())
         for name, request in _WRITES.items():
@@ -68,7 +75,7 @@ class Checkup:
             inventory,
             subscribers or (),
             wallets or (),
-            endpoints,
+            None if endpoints is None else tuple(endpoints),
             portal,
             bills or (),
             tuple(self._lacking),
@@ -76,6 +83,8 @@ class Checkup:
             str(stripe.api_version),
             self._connection.reads - before,
             tuple(self._gaps),
+            None if thin is None else tuple(thin),
+            tuple(meter_errors or ()),
         )
 
     async def _may(self, what: str, reading: Awaitable[T]) -> T | None:
@@ -94,14 +103,9 @@ class Checkup:
             pass
 
     async def _wallets(self) -> tuple[Wallet, ...]:
-        customers = await every(
-            self._connection,
-            lambda client, page: client.v1.customers.list_async(page),
-            most=_MOST_PAGES,
-        )
-        if len(customers) >= _MOST_PAGES * PAGE:
-            self._gaps.append(f"only the newest {len(customers)} customers were searched for wallets")
-        found = [row.id for row in customers if WALLET_OF in plain(row.metadata)]
+        found, searched = await self._inventories.wallets(most=_MOST_PAGES)
+        if searched >= _MOST_PAGES * PAGE:
+            self._gaps.append(f"only the newest {searched} customers were searched for wallets")
         if len(found) > _MOST_WALLETS:
             self._gaps.append(f"of {len(found)} wallets the newest {_MOST_WALLETS} were looked at")
         return tuple([await self._wallet(customer) for customer in found[:_MOST_WALLETS]])
@@ -121,12 +125,9 @@ class Checkup:
             tuple(sorted({str(row.currency) for row in moves.data})),
         )
 
-    async def _endpoints(self) -> tuple[Endpoint, ...]:
-        rows = await every(
-            self._connection,
-            lambda client, page: client.v1.webhook_endpoints.list_async(page),
-        )
-        return tuple(Endpoint(row.id, row.url, row.api_version, row.status == "enabled") for row in rows)
+    async def _meter_errors(self) -> list[MeterError]:
+        since = datetime.fromtimestamp(self._connection.clock.now() - _WEEK, UTC)
+        return await Events(self._connection).reports(METER_REPORTS, since.isoformat())
 
     async def _portal(self) -> Portal | None:
         listed = await self._connection.read(

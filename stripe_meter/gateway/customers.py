@@ -9,6 +9,7 @@ https://docs.stripe.com/search#data-freshness · https://docs.stripe.com/api/ide
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     import stripe
 
 
+log = logging.getLogger("stripe_meter")
+
+#: Metadata key of a customer that nobody uses, because an older one has the same principal.
+METADATA_DUPLICATE: Final = "stripe_meter_duplicate_of"
 #: How often a create that replays a deleted customer is tried under another key.
 _TRIES: Final = 5
 
@@ -45,7 +50,10 @@ class Customers:
             )
         )
         if found.data:
-            return min(found.data, key=lambda customer: customer.created)
+            oldest, *newer = sorted(found.data, key=lambda customer: (customer.created, customer.id))
+            for other in newer:
+                await self._mark_duplicate(other, oldest.id)
+            return oldest
         for attempt in range(_TRIES):
             made = await self._create(principal, attempt)
             response = made.last_response
@@ -58,6 +66,17 @@ class Customers:
             if not getattr(made, "deleted", False):
                 break
         return made
+
+    async def _mark_duplicate(self, customer: stripe.Customer, oldest: str) -> None:
+        """Two for one principal: the oldest wins for ever; what was billed to the other stays there."""
+        if METADATA_DUPLICATE in plain(customer.metadata):
+            return
+        log.warning("%s is a second customer of the principal of %s; it is not used any more", customer.id, oldest)
+        await self._connection.write(
+            lambda client, options: client.v1.customers.update_async(
+                customer.id, {"metadata": {METADATA_DUPLICATE: oldest}}, options
+            )
+        )
 
     async def _create(self, principal: Principal, attempt: int) -> stripe.Customer:
         key = f"customer:{self._namespace}:{principal.digest}"

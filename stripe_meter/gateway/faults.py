@@ -86,7 +86,8 @@ def _bad_key(error: stripe.StripeError) -> StripeMeterError:
 def _no_permission(error: stripe.StripeError) -> StripeMeterError:
     return PermissionMissing(
         "this restricted STRIPE_SECRET_KEY lacks a permission; allow write access to Customers, Products, Prices, "
-        "Meters, Meter events, Subscriptions and Checkout Sessions, and read access to Invoices, in the Dashboard → "
+        "Meters, Meter events, Subscriptions, Checkout Sessions, Payment Links, PaymentIntents, SetupIntents and the "
+        "Customer portal, and read access to Invoices, in the Dashboard → "
         "Developers → API keys"
     )
 

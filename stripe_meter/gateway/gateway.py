@@ -12,10 +12,18 @@ from stripe_meter.gateway.clock import StripeClock
 from stripe_meter.gateway.connection import LIVE_EVENT_RATE, LIVE_RATE, SANDBOX_RATE, Connection
 from stripe_meter.gateway.corrections import Corrections
 from stripe_meter.gateway.customers import Customers
+from stripe_meter.gateway.events import Events
 from stripe_meter.gateway.inventory import Inventories
 from stripe_meter.gateway.limiter import RateLimiter
+from stripe_meter.gateway.links import PaymentLinks
 from stripe_meter.gateway.meter_events import SingleRoad, StreamRoad
+from stripe_meter.gateway.payments import Payments
 from stripe_meter.gateway.plan_changes import PlanChanges
+from stripe_meter.gateway.portal import Portal
+from stripe_meter.gateway.price_terms import PriceTerms
+from stripe_meter.gateway.reversals import Reversals
+from stripe_meter.gateway.setup import Setups
+from stripe_meter.gateway.topups import TopUps
 from stripe_meter.gateway.usage import Usage
 from stripe_meter.gateway.wallets import Wallets
 from stripe_meter.settings import Settings
@@ -38,13 +46,21 @@ class Gateway:
             clock=clock,
         )
         namespace = self.namespace = settings.namespace
-        self.accounts = Accounts(self.connection, namespace)
-        self.catalogue = Catalogue(self.connection, namespace)
+        terms = PriceTerms(self.connection)
+        self.accounts = Accounts(self.connection, namespace, terms)
+        self.catalogue = Catalogue(self.connection, namespace, terms)
         self.checkout = Checkout(self.connection, namespace)
         self.customers = Customers(self.connection, namespace)
         self.corrections = Corrections(self.connection)
+        self.events = Events(self.connection)
+        self.reversals = Reversals(self.connection)
         self.inventories = Inventories(self.connection, namespace)
+        self.links = PaymentLinks(self.connection, namespace)
+        self.payments = Payments(self.connection, namespace)
         self.plan_changes = PlanChanges(self.connection, namespace, settings.key())
+        self.portal = Portal(self.connection, namespace)
+        self.setups = Setups(self.connection, namespace)
+        self.top_ups = TopUps(self.connection)
         self.usage = Usage(self.connection)
         self.wallets = Wallets(self.connection, namespace)
         self.single = SingleRoad(self.connection)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 from stripe_meter.domain.blueprint import Blueprint
 from stripe_meter.domain.found import (
     MARK,
-    WALLET_OF,
     FoundFeature,
     FoundMeter,
     FoundPrice,
@@ -24,10 +23,13 @@ from stripe_meter.domain.found import (
     Inventory,
     Subscriber,
 )
-from stripe_meter.gateway.catalogue import CHUNK, amounts_of
+from stripe_meter.domain.identity import METADATA_WALLET_FOR
+from stripe_meter.domain.units import unit_said
+from stripe_meter.gateway.catalogue import CHUNK
 from stripe_meter.gateway.checkout import METADATA_PLAN
 from stripe_meter.gateway.connection import Connection, plain
 from stripe_meter.gateway.limiter import Priority
+from stripe_meter.gateway.price_terms import amounts_of
 
 if TYPE_CHECKING:
     import stripe
@@ -82,10 +84,14 @@ class Inventories:
         rows = await every(self._connection, lambda client, page: client.v1.subscriptions.list_async(page))
         return tuple(sorted([await self._subscriber(row) for row in rows], key=lambda one: (one.created, one.id)))
 
-    async def has_wallets(self) -> bool:
-        """Whether anybody was ever sold credits."""
-        rows = await every(self._connection, lambda client, page: client.v1.customers.list_async(page))
-        return any(WALLET_OF in plain(row.metadata) for row in rows)
+    async def wallets(self, *, most: int | None = None) -> tuple[list[str], int]:
+        """Customers that hold credits, the newest first, and among how many customers they were looked for.
+
+        Args:
+            most: Pages of customers to look through.
+        """
+        rows = await every(self._connection, lambda client, page: client.v1.customers.list_async(page), most=most)
+        return [str(row.id) for row in rows if METADATA_WALLET_FOR in plain(row.metadata)], len(rows)
 
     async def _features(self, wanted: set[str]) -> tuple[FoundFeature, ...]:
         rows = await every(
@@ -181,6 +187,8 @@ class Inventories:
                     _id(item.price.product),
                     None if item.price.recurring is None else item.price.recurring.meter,
                     _unit_amount(item.price, row.currency),
+                    unit_said(plain(item.price.metadata), item.price.nickname),
+                    None if item.price.recurring is None else _interval(item.price.recurring),
                 )
                 for item in items
             ),

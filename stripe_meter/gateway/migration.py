@@ -8,7 +8,9 @@ https://docs.stripe.com/billing/subscriptions/prorations
 
 from __future__ import annotations
 
-from stripe_meter.domain.migration import Step
+from typing import Any
+
+from stripe_meter.domain.migration import METADATA_SINCE, Step
 from stripe_meter.gateway.accounts import Accounts
 from stripe_meter.gateway.connection import Connection
 
@@ -25,10 +27,14 @@ class Migration:
         if item is None:
             await self._accounts.add_item(step.subscriber.id, step.price)
             return
+        params: dict[str, Any] = {
+            "price": step.price,
+            "proration_behavior": "create_prorations" if step.metered else "none",
+        }
+        if step.metered:
+            # Its tiers begin anew now, in the middle of a period; summaries begin with a minute, and the rest of this
+            # one is not counted against the customer.
+            params["metadata"] = {METADATA_SINCE: str(-(-int(self._connection.clock.now()) // 60) * 60)}
         await self._connection.write(
-            lambda client, options: client.v1.subscription_items.update_async(
-                item,
-                {"price": step.price, "proration_behavior": "create_prorations" if step.metered else "none"},
-                options,
-            )
+            lambda client, options: client.v1.subscription_items.update_async(item, params, options)
         )

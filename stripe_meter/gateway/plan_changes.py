@@ -14,17 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from stripe_meter.errors import ConfigurationError, StripeRejected
-from stripe_meter.gateway.catalogue import amounts_of
 from stripe_meter.gateway.checkout import METADATA_PLAN, Order
 from stripe_meter.gateway.connection import Connection, plain
 from stripe_meter.gateway.limiter import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import stripe
 
-    from stripe_meter.domain.blueprint import Tier
     from stripe_meter.domain.terms import Interval
 
 _MARK: Final = "stripe_meter"
@@ -212,15 +208,6 @@ class PlanChanges:
             priority=Priority.PURCHASE,
         )
         return left
-
-    async def terms(self, price: str) -> Mapping[str, tuple[Tier, ...]]:
-        """Tiers by currency of a price (`price_…`) that is not for sale any more."""
-        found = await self._connection.read(
-            lambda client: client.v1.prices.retrieve_async(
-                price, {"expand": ["tiers", "currency_options", "currency_options.tiers"]}
-            )
-        )
-        return amounts_of(found)
 
 
 def _line(price: object, quantity: int | None) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from stripe_meter.domain.identity import METADATA_WALLET
-from stripe_meter.errors import ConfigurationError
-from stripe_meter.gateway.checkout import METADATA_UNITS
+from stripe_meter.domain.identity import METADATA_WALLET, METADATA_WALLET_FOR
+from stripe_meter.errors import ConfigurationError, StripeRejected
+from stripe_meter.gateway.checkout import METADATA_CONSENT, METADATA_UNITS
 from stripe_meter.gateway.connection import Connection, plain
 from stripe_meter.gateway.limiter import Priority
+from stripe_meter.gateway.links import METADATA_LINK
 
 if TYPE_CHECKING:
     import stripe
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Request: TypeAlias = Callable[["stripe.StripeClient"], Awaitable[T]]
 
-#: Metadata key of a wallet: whose credits it holds.
-METADATA_WALLET_FOR: Final = "stripe_meter_wallet_for"
 #: Metadata key of a wallet: Unix seconds before which nothing is in doubt.
 METADATA_SETTLED: Final = "stripe_meter_settled"
 #: Metadata key of a payment: the transaction that gave its credits.
@@ -70,12 +69,14 @@ class Payment:
 
     Attributes:
         id: `pi_…`.
-        customer: Who paid, `cus_…`, or None.
+        customer: Whose credits were paid, `cus_…`: who paid, or whom they named on a payment link; or None.
         is_paid: True once the money is there.
         units: Ledger units that were sold; 0 when it was no sale of ours.
         currency: Lower-case ISO code.
         created: Unix seconds.
         granted: The transaction that gave the credits, or None.
+        amount: What was paid, in minor units.
+        agreed: The card (`pm_…`) that its owner agreed to for automatic top-ups with this payment, or None.
     """
 
     id: str
@@ -85,6 +86,8 @@ class Payment:
     currency: str
     created: int
     granted: str | None
+    amount: int
+    agreed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,16 +203,37 @@ class Wallets:
         )
         metadata = plain(found.metadata)
         is_ours = metadata.get("stripe_meter") == self._namespace
-        customer = found.customer
+        payer = found.customer if isinstance(found.customer, str) or found.customer is None else found.customer.id
+        named = await self._named(intent) if is_ours and METADATA_LINK in metadata else None
+        method = found.payment_method if isinstance(found.payment_method, str) else None
         return Payment(
             found.id,
-            customer if isinstance(customer, str) or customer is None else customer.id,
+            named or payer,
             found.status == "succeeded",
             int(metadata.get(METADATA_UNITS, 0)) if is_ours else 0,
             found.currency,
             found.created,
             metadata.get(METADATA_GRANTED),
+            found.amount,
+            method if is_ours and METADATA_CONSENT in metadata else None,
         )
+
+    async def _named(self, intent: str) -> str | None:
+        """For whom somebody paid who followed a payment link; None when they named nobody that exists."""
+        listed = await self._connection.read(
+            lambda client: client.v1.checkout.sessions.list_async({"payment_intent": intent, "limit": 1}),
+            Priority.PURCHASE,
+        )
+        named = listed.data[0].client_reference_id if listed.data else None
+        if named is None or not named.startswith("cus_"):
+            return None
+        try:
+            found = await self._connection.read(
+                lambda client: client.v1.customers.retrieve_async(named), Priority.PURCHASE
+            )
+        except StripeRejected:
+            return None
+        return None if getattr(found, "deleted", False) else named
 
     async def mark_granted(self, intent: str, transaction: str) -> None:
         """Write on a payment which transaction gave its credits."""

@@ -44,13 +44,16 @@ _OLDER: Final = {"fastmcp-3": "stripe_meter.mcp.fastmcp3"}
 _SUPPORTED: Final = "MCPServer of mcp 2.3 or newer, a FastMCP of mcp 1.30, and a FastMCP of fastmcp 3.4 or 4"
 
 
-def attach(engine: Engine, server: Any, mount: Callable[[AddRoute], None] | None = None) -> None:
+def attach(
+    engine: Engine, server: Any, mount: Callable[[AddRoute], None] | None = None, *, agent_tools: bool = False
+) -> None:
     """Connect `server` to `engine`; doing it again with the same engine changes nothing.
 
     Args:
         engine: Bills the tools of this server that name no other one.
         server: An `MCPServer` of the MCP SDK or a `FastMCP`, of the SDK's 1.x or the standalone one.
         mount: Receives a function that mounts one page into the server, and mounts ours.
+        agent_tools: Whether callers' agents get tools to look after their own billing.
 
     Raises:
         ConfigurationError: The server is of no known kind, or another engine is attached to it.
@@ -67,6 +70,8 @@ def attach(engine: Engine, server: Any, mount: Callable[[AddRoute], None] | None
     attachment = Attachment(engine, server, adapter.listed)
     attachments[server] = attachment
     adapter.install(server, attachment)
+    if agent_tools:
+        import_module("stripe_meter.mcp.agent_tools").add(server, attachment)
     if mount is not None:
         mount(lambda path, methods, handler: adapter.add_route(server, path, methods, handler))
 

@@ -13,7 +13,7 @@ import logging
 import re
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
@@ -44,7 +44,7 @@ class Matches(dict[str, "Declaration | None"]):
 
     Attributes:
         unsure: Names that are left out, because they may stand for a metered function that was registered under a
-            name of the author's choice.
+            name of the author's choice, or for one of several that look alike and cost different prices.
         bare: Names that stand for no metered function of ours, whatever one of that name looks like: the function was
             seen, or runs in another server.
     """
@@ -64,6 +64,13 @@ class Matches(dict[str, "Declaration | None"]):
                 self.bare |= {name}
                 self.setdefault(name, None)
         self.unsure -= frozenset(self)
+        return self.known_by_name()
+
+    def known_by_name(self) -> Matches:
+        """Tell each declaration what it is listed as; once it is certain which one stands behind a name."""
+        for name, declaration in self.items():
+            if declaration is not None:
+                declaration.is_listed_as(name)
         return self
 
 
@@ -128,6 +135,11 @@ class Declaration:
             served = self.served = Served(engine, engine.register((priced_by or engine).priced(self.tool)))
         return served
 
+    def is_listed_as(self, name: str) -> None:
+        """Remember a name by which the author may price it."""
+        if name not in self.tool.names:
+            self.tool, self.served = replace(self.tool, listed=(*self.tool.listed, name)), None
+
     def may_be_claimed_by(self, server: object) -> bool:
         return self.claimed_by is None or self.claimed_by() is server
 
@@ -190,25 +202,35 @@ def match(server: object, listed: Mapping[str, Looks]) -> Matches:
         ConfigurationError: `@metered` stands above the framework's decorator, so the tool would be free.
     """
     newest_first = [declaration for _, declaration in sorted(_declarations.items(), reverse=True)]
-    found = Matches()
+    found, doubtful = Matches(), set[str]()
     for name, looks in listed.items():
         fitting = [d for d in newest_first if d.function == name and d.parameters == looks.parameters]
-        registered = next((d for d in fitting if d.was_registered), None)
-        if registered is not None:
-            found[name] = registered
+        registered = _likely([d for d in fitting if d.was_registered], looks, server)
+        if len({(d.tool.name, d.tool.rates) for d in registered}) > 1:
+            doubtful.add(name)
+        elif registered:
+            found[name] = registered[0]
         elif fitting:
             raise ConfigurationError(wrong_order(name))
     claimed = {id(declaration) for declaration in found.values()}
     free = [d for d in newest_first if d.was_registered and id(d) not in claimed and d.may_be_claimed_by(server)]
     for name, looks in listed.items():
-        if name not in found:
+        if name not in found and name not in doubtful:
             alike = [d for d in free if d.parameters == looks.parameters]
             twins = [d for d in alike if d.description and d.description == looks.description]
             if len(twins) == 1 or not alike:
                 found[name] = twins[0] if twins else None
-    _refuse_bare([name for name in listed if found.get(name) is None], listed, newest_first, server)
+    bare = [name for name in listed if found.get(name) is None and name not in doubtful]
+    _refuse_bare(bare, listed, newest_first, server)
     found.unsure = frozenset(listed) - frozenset(found)
     return found
+
+
+def _likely(alike: list[Declaration], looks: Looks, server: object) -> list[Declaration]:
+    """Of functions that look alike, those that are known to be this server's, else those that no server has yet."""
+    described = [d for d in alike if d.description == looks.description] or alike
+    free = [d for d in described if d.may_be_claimed_by(server)]
+    return [d for d in free if d.claimed_by is not None] or free or described
 
 
 def outside(name: str, rates: tuple[Rate, ...]) -> Declaration:

@@ -62,7 +62,7 @@ async def listed(server: FastMCP[Any], /) -> Listed:
     matches.bare = frozenset(remote)
     for name, declaration in sold_below.items():
         matches[name] = matches.get(name) or declaration
-    return matches
+    return matches.known_by_name()
 
 
 async def _below(server: FastMCP[Any], tool: Tool | None) -> tuple[FastMCP[Any], Tool | None]:

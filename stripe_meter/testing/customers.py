@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import anyio.to_thread
 
+from stripe_meter.domain.blueprint import Names
 from stripe_meter.domain.identity import Caller
 from stripe_meter.domain.plans import Free, Plan
 from stripe_meter.domain.refusals import Refusal
@@ -101,6 +102,8 @@ class Customer:
     def usage(self, tool: str) -> int:
         """Units that Stripe has counted for this customer on a tool's meter: calls, or what the price counts.
 
+        With `PayAsYouGo(meter="price")` they are those of all tools that share its meter.
+
         Args:
             tool: Its billing identity: `name=` of `@metered`, else the function's name.
 
@@ -109,7 +112,13 @@ class Customer:
             TimeoutError: This process's usage did not reach Stripe within 5 seconds.
         """
         self._deliver()
-        return bills.usage(self.url, self.id, f"{self._engine.settings.namespace}.{tool}")
+        return bills.usage(self.url, self.id, self._meter_of(tool))
+
+    def _meter_of(self, tool: str) -> str:
+        engine = override.engine or self._engine
+        sold = next((known for known in engine.tools if known.name == tool and known.money_rates), None)
+        names, plan = Names(engine.settings.namespace), engine.offering.pay_as_you_go
+        return f"{names.namespace}.{tool}" if sold is None or plan is None else names.tool(sold, plan)
 
     def next_invoice(self) -> Invoice:
         """What Stripe would bill if the period ended now.
@@ -195,10 +204,13 @@ async def _link(engine: Engine, tool: Tool) -> str:
     """Where a refused stranger is sent."""
     client = f"a test's customer {next(_numbers)}"
     verdict = await engine.admit(tool, Caller(b"a" + client.encode(), client=client, base_url=_PAGES))
-    if not isinstance(verdict, Refusal) or verdict.checkout_url is None:
+    sold = engine.offering.sold_by(tool)
+    if not isinstance(verdict, Refusal) or verdict.checkout_url is None or not sold:
         said = verdict.text if isinstance(verdict, Refusal) else "billing is switched off"
         raise StripeUnavailable(f"nobody can buy {tool.name}: {said}", ambiguous=False)
-    return verdict.checkout_url
+    # With several plans the refusal leads to the page that shows them; who names none takes the first.
+    is_choice = verdict.checkout_url.startswith(f"{_PAGES}{engine.routes}/plans?")
+    return await _link_to(engine, sold[0]) if is_choice else verdict.checkout_url
 
 
 async def _link_to(engine: Engine, plan: Plan) -> str:

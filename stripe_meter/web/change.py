@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from html import escape
+from typing import TYPE_CHECKING
 
 from stripe_meter.enforcement.changes import Choice, Proposal
 from stripe_meter.web.pages import page
 
+if TYPE_CHECKING:
+    from stripe_meter.enforcement.shopfront import Shop
 
-def asking(proposal: Proposal) -> str:
+
+def asking(shop: Shop, proposal: Proposal) -> str:
     """The form."""
     marked = proposal.next_plan or proposal.preferred
     choices = "\n".join(_choice(choice, proposal, choice.name == marked) for choice in proposal.choices)
@@ -29,10 +33,11 @@ prices stay as they are, and what you use is billed as before. After that the ca
 <button>Confirm</button>
 </form>
 <p class="soft">Close this page to leave everything as it is.</p>""",
+        shop,
     )
 
 
-def changed(proposal: Proposal) -> str:
+def changed(shop: Shop, proposal: Proposal) -> str:
     """It is ordered."""
     if proposal.next_plan is None:
         said = f"<p>You stay on <strong>{escape(str(proposal.plan))}</strong>. Nothing was charged.</p>"
@@ -45,6 +50,7 @@ def changed(proposal: Proposal) -> str:
     return page(
         "Plan changed",
         f'<h1>Done.</h1>\n{said}\n<p class="soft">The link that brought you here changes it again for an hour.</p>',
+        shop,
     )
 
 
@@ -55,15 +61,6 @@ def gone() -> str:
         """<h1>This link does not change any plan.</h1>
 <p>It may be too old, incomplete, or your subscription has ended or is not paid. Call the tool again to get a new
 one.</p>""",
-    )
-
-
-def try_again() -> str:
-    """Stripe could not be asked just now."""
-    return page(
-        "One moment",
-        """<h1>Your plan could not be looked up.</h1>
-<p>Stripe did not answer just now. Load this page again in a few seconds; confirming twice does no harm.</p>""",
     )
 
 

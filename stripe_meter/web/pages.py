@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from html import escape
 from string import Template
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from stripe_meter.enforcement.shopfront import Shop
 
 _FRAME: Final = Template("""<!doctype html>
 <html lang="en">
@@ -38,54 +41,88 @@ label { display: block; padding: .75rem .9rem; margin: .75rem 0; border: 1px sol
 label span { display: block; padding-left: 1.6rem; }
 button { width: 100%; min-height: 3rem; padding: .7rem 1rem; border: 0; border-radius: .5rem; background: var(--ink);
   color: var(--card); font: inherit; font-weight: 600; cursor: pointer; }
+button.quiet { background: none; color: inherit; border: 1px solid var(--line); }
+form { margin: .75rem 0; }
+header { display: flex; flex-wrap: wrap; gap: .25rem .75rem; justify-content: space-between; margin: 0 0 1rem;
+  color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; }
+header strong { color: var(--ink); }
+.test { padding: 0 .5rem; border: 1px solid currentcolor; border-radius: .5rem; }
+a { color: inherit; }
 </style>
 </head>
 <body><main>
-$body
+$header$body
 </main></body>
 </html>
 """)
 
 
-def page(title: str, body: str) -> str:
-    """A whole page; `body` is HTML, `title` text."""
-    return _FRAME.substitute(title=escape(title), body=body)
+def page(title: str, body: str, shop: Shop | None = None) -> str:
+    """A whole page; `body` is HTML, `title` text. It names the seller, and says so when no real money moves."""
+    return _FRAME.substitute(title=escape(title), header=_header(shop), body=body)
 
 
-def key_shown(key: str) -> str:
-    """Paid, and here is the key, this once."""
+def _header(shop: Shop | None) -> str:
+    if shop is None:
+        return ""
+    name = f"<strong>{escape(shop.merchant)}</strong>" if shop.merchant else "<span></span>"
+    test = "" if shop.mode == "live" else '<span class="test">Test mode: no real money moves</span>'
+    return f"<header>{name}{test}</header>\n" if shop.merchant or test else ""
+
+
+def key_shown(shop: Shop, key: str, *, is_free: bool = False) -> str:
+    """Here is the key, this once: of somebody who has paid, or has signed up for what is free."""
+    why, warning = ("Signed up", "use your free calls") if is_free else ("Paid", "spend on your card")
     return page(
-        "Paid – your API key",
-        f"""<h1>Paid. This is your API key.</h1>
+        f"{why} – your API key",
+        f"""<h1>{why}. This is your API key.</h1>
 <p>It is shown <strong>only now</strong>: copy it before you close this page.</p>
 <code class="key" id="api-key">{escape(key)}</code>
 <p>Send it with every call, in the <code>x-api-key</code> header. Most MCP clients take this beside the server's
 address:</p>
 <pre>"headers": {{"x-api-key": "{escape(key)}"}}</pre>
 <p>For a server that runs on your own machine (stdio), set <code>STRIPE_METER_API_KEY</code> in its environment.</p>
-<p class="soft">Then call the tool again. Whoever has this key can spend on your card: treat it like a password.</p>""",
+<p class="soft">Then call the tool again. Whoever has this key can {warning}: treat it like a password.</p>""",
+        shop,
     )
 
 
-def key_was_shown() -> str:
-    """Paid, but somebody has seen the key before."""
+def key_was_shown(shop: Shop, *, is_free: bool = False) -> str:
+    """Somebody has seen the key before."""
+    why = "Signed up" if is_free else "Paid"
     return page(
-        "Paid",
-        """<h1>Paid. Your API key was shown already.</h1>
+        why,
+        f"""<h1>{why}. Your API key was shown already.</h1>
 <p>A key is shown once. If you did not keep it, ask the seller for a new one; they can revoke the old one.</p>""",
+        shop,
     )
 
 
-def paid() -> str:
+def paid(shop: Shop) -> str:
     """Paid by somebody who needs no key."""
-    return page("Paid", "<h1>Paid.</h1>\n<p>Go back to your assistant and call the tool again.</p>")
+    return page("Paid", "<h1>Paid.</h1>\n<p>Go back to your assistant and call the tool again.</p>", shop)
 
 
-def cancelled() -> str:
+def card_saved(shop: Shop) -> str:
+    """A card is on file; nothing was paid."""
+    return page(
+        "Card saved",
+        "<h1>Your card is saved.</h1>\n<p>Nothing was charged. You can close this page.</p>",
+        shop,
+    )
+
+
+def done(shop: Shop) -> str:
+    """Back from the portal."""
+    return page("Done", "<h1>Done.</h1>\n<p>You can close this page and go back to your assistant.</p>", shop)
+
+
+def cancelled(shop: Shop) -> str:
     """Came back without paying."""
     return page(
         "Not paid",
         "<h1>Nothing was charged.</h1>\n<p>The link your assistant showed you stays open if you change your mind.</p>",
+        shop,
     )
 
 
@@ -95,13 +132,4 @@ def not_found() -> str:
         "Unknown payment",
         """<h1>This link does not belong to a finished payment.</h1>
 <p>It may be too old, incomplete, or not paid yet. Call the tool again to get a new link.</p>""",
-    )
-
-
-def try_again() -> str:
-    """Stripe could not be asked just now."""
-    return page(
-        "One moment",
-        """<h1>Your payment is being looked up.</h1>
-<p>Stripe did not answer just now. Reload this page in a few seconds; nothing is lost.</p>""",
     )

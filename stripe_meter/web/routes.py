@@ -1,89 +1,55 @@
-"""Our HTTP routes: where Checkout sends the payer's browser back to, and where a subscriber changes plans.
+"""Our HTTP routes, mounted into whatever serves: one Starlette app, or one route after the other into a server.
 
-Owns request checks and headers; what happened is the engine's to say. A page that shows a key is never cached, framed,
-or named in a referrer. Nothing here believes an id: the success page asks Stripe about the session and wants the claim
-that only the payer was sent back with.
+Owns the way of a request through the guards to its handler, and what becomes of our own errors. Serves exactly what the
+table of operations says, and describes it at `/openapi.json`.
 """
 
 from __future__ import annotations
 
-import re
+import logging
+import math
 from collections.abc import Awaitable, Callable
 from typing import Final
-from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from stripe_meter.enforcement.current import override
 from stripe_meter.enforcement.engine import Engine
-from stripe_meter.errors import StripeMeterError
-from stripe_meter.web import change, pages
+from stripe_meter.errors import NotForSale, StripeMeterError, StripeRejected, StripeUnavailable, TooMany
+from stripe_meter.web import openapi
+from stripe_meter.web.answers import Refused, json
+from stripe_meter.web.guards import Guards
+from stripe_meter.web.operations import BY_PATH, LOOKING, PUBLIC, Operation
+from stripe_meter.web.reading import JSON, from_body, from_query
+from stripe_meter.web.visit import Visit
+
+log = logging.getLogger("stripe_meter")
 
 Handler = Callable[[Request], Awaitable[Response]]
 #: Adds one route to whatever serves: path, methods, handler.
 AddRoute = Callable[[str, list[str], Handler], None]
 
-_SESSION: Final = re.compile(r"cs_[A-Za-z0-9_]{3,120}")
-_CLAIM: Final = re.compile(r"[A-Za-z0-9_-]{16,64}")
-#: A signed link to change a plan: customer, subscription, plan, end, signature.
-_TOKEN: Final = re.compile(r"cus_\w{1,120}\.sub_\w{1,120}\.[a-z0-9_-]{1,30}\.\d{10}\.[0-9a-f]{32}", re.ASCII)
-_PLAN: Final = re.compile(r"[a-z0-9_-]{1,30}")
-#: Bytes of the longest form that we send ourselves.
-_LONGEST: Final = 2048
-_HEADERS: Final = {
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; "
-    "base-uri 'none'; form-action 'self'",
-}
+#: Every method is ours to answer, so that a refusal looks the same for all of them.
+_METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+_RETRY: Final = 5
 
 
 def mount(engine: Engine, add: AddRoute, prefix: str | None = None) -> None:
     """Add our routes through `add`, under the engine's path or `prefix`."""
-
-    async def success(request: Request) -> Response:
-        session = request.query_params.get("session_id", "")
-        claim = request.query_params.get("claim")
-        if not _SESSION.fullmatch(session) or (claim is not None and not _CLAIM.fullmatch(claim)):
-            return _html(pages.not_found(), 404)
-        try:
-            done = await (override.engine or engine).sales.complete(session, claim)
-        except StripeMeterError:
-            return _html(pages.try_again(), 503)
-        if done.customer is None:
-            return _html(pages.not_found(), 404)
-        if done.key is not None:
-            return _html(pages.key_shown(done.key.reveal()))
-        return _html(pages.key_was_shown() if done.already_shown else pages.paid())
-
-    async def cancel(request: Request) -> Response:
-        return _html(pages.cancelled())
-
-    async def change_plan(request: Request) -> Response:
-        """GET shows what a signed link offers, POST makes the change; the token is the only thing believed."""
-        form = dict(request.query_params)
-        if request.method == "POST":
-            form = dict(parse_qsl(await _body(request)))
-        token, plan = form.get("token", ""), form.get("plan") if request.method == "POST" else None
-        if not _TOKEN.fullmatch(token) or (plan is not None and not _PLAN.fullmatch(plan)):
-            return _html(change.gone(), 404)
-        try:
-            proposal = await (override.engine or engine).sales.change_plan(token, plan)
-        except StripeMeterError:
-            return _html(change.try_again(), 503)
-        if proposal is None:
-            return _html(change.gone(), 404)
-        return _html(change.changed(proposal) if proposal.done else change.asking(proposal))
-
     path = engine.routes if prefix is None else prefix
-    add(f"{path}/success", ["GET"], success)
-    add(f"{path}/cancel", ["GET"], cancel)
-    add(f"{path}/change", ["GET", "POST"], change_plan)
+    guards = Guards()
+
+    async def described(visit: Visit) -> Response:
+        return json(openapi.document(PUBLIC, path))
+
+    description = Operation(
+        "GET", "/openapi.json", described, "This document.", answers=((200, "json"),), limit=LOOKING
+    )
+    for where, operations in {**BY_PATH, description.path: (description,)}.items():
+        add(path + where, _METHODS, _served(engine, guards, operations))
 
 
 def app(engine: Engine, prefix: str = "") -> Starlette:
@@ -93,15 +59,52 @@ def app(engine: Engine, prefix: str = "") -> Starlette:
     return Starlette(routes=routes)
 
 
-async def _body(request: Request) -> str:
-    """The form that was sent, or nothing when it is longer than any of ours."""
-    sent = b""
-    async for chunk in request.stream():
-        sent += chunk
-        if len(sent) > _LONGEST:
-            return ""
-    return sent.decode("ascii", "replace")
+def _served(engine: Engine, guards: Guards, operations: tuple[Operation, ...]) -> Handler:
+    methods = [operation.method for operation in operations]
+    allowed = ", ".join(["GET", "HEAD"] * ("GET" in methods) + ["POST"] * ("POST" in methods))
+
+    async def serve(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        operation = next((one for one in operations if one.method == method), None)
+        sent_json = request.headers.get("content-type", "").lower().startswith(JSON)
+        as_json = sent_json or all(media != "page" for one in operations for _, media in one.answers)
+        if operation is None:
+            refused = Refused(405, "method_not_allowed", f"This takes {allowed}.", {"Allow": allowed})
+            return refused.answer(as_json=as_json)
+        try:
+            return await _answer(override.engine or engine, guards, request, operation)
+        except Refused as refused:
+            return refused.answer(as_json=as_json)
+        except ClientDisconnect:
+            return Refused(400, "broken_off", "The request broke off.").answer(as_json=as_json)
+        except StripeMeterError as error:
+            return _told(error, operation).answer(as_json=as_json)
+
+    return serve
 
 
-def _html(text: str, status: int = 200) -> Response:
-    return HTMLResponse(text, status, headers=_HEADERS)
+async def _answer(engine: Engine, guards: Guards, request: Request, operation: Operation) -> Response:
+    guards.check(engine, request, operation)
+    if operation.method == "GET":
+        sent = from_query(request, operation.fields)
+    else:
+        sent = {} if operation.is_raw else await from_body(request, operation.fields)
+    return await operation.handler(Visit(engine, request, sent))
+
+
+def _told(error: StripeMeterError, operation: Operation) -> Refused:
+    """What a stranger may read of an error; the rest is the author's, in the log."""
+    if isinstance(error, TooMany):
+        wait = str(math.ceil(error.retry_after))
+        return Refused(429, "too_many_requests", str(error), {"Retry-After": wait})
+    path = operation.path
+    if operation.method == "POST" and isinstance(error, (NotForSale, StripeRejected)):
+        log.info("%s was refused: %s", path, error)
+        return Refused(409, "not_for_sale", "This cannot be had as things stand: it is not on offer, or not to you.")
+    if isinstance(error, StripeUnavailable):
+        log.warning("%s could not be answered: %s", path, error)
+    else:
+        log.error("%s could not be answered: %s", path, error)
+    wait = str(math.ceil(getattr(error, "retry_after", None) or _RETRY))
+    message = "Billing cannot be reached just now. Reload this page in a few seconds; nothing is lost or done twice."
+    return Refused(503, "unavailable", message, {"Retry-After": wait})

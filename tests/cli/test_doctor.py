@@ -226,21 +226,44 @@ def test_a_permission_that_is_missing_is_named_and_the_rest_examined(shop: Shop)
 
 
 def test_webhooks_are_looked_for_where_the_server_is(shop: Shop) -> None:
-    """None is no problem; one that is off and speaks another version is; then a good one."""
+    """None; then one that is off and speaks another version; one that hears too little; then what the command makes."""
     shop.apply()
     there = {"STRIPE_METER_PUBLIC_URL": "http://127.0.0.1:9"}
-    assert shop.doctor(str(shop.file), **there) == []
+    none = shop.doctor(str(shop.file), **there)
+    assert [finding["problem"].split(" leads to ")[0] for finding in none] == [
+        "no webhook endpoint",
+        "no destination for reports about meter events",
+    ]
     endpoints = shop.v1.webhook_endpoints
     url = {"url": "http://127.0.0.1:9/billing/webhook", "enabled_events": ["*"]}
     old = endpoints.create({**url, "api_version": "2024-06-20"}).id
     endpoints.update(old, {"disabled": True})
-    problems = [finding["problem"] for finding in shop.doctor(str(shop.file), **there)]
+    problems = [finding["problem"] for finding in shop.doctor(str(shop.file), **there) if old in finding["problem"]]
     assert [problem.split(old)[1].split()[0] for problem in problems] == ["is", "speaks"]
     assert "2024-06-20" in problems[1]
     endpoints.delete(old)
-    endpoints.create({**url, "api_version": sdk.api_version})
+    endpoints.create({**url, "enabled_events": ["invoice.paid"], "api_version": sdk.api_version})
+    lacking, _ = shop.doctor(str(shop.file), **there)
+    assert "does not hear checkout.session.completed" in lacking["problem"]
+    program, *arguments = shlex.split(lacking["command"])
+    assert (program, shop.run(*arguments).exit_code) == ("stripe-meter", 0)
     assert shop.doctor(str(shop.file), **there) == []
     assert shop.doctor() == []
+
+
+def test_usage_that_was_not_counted_is_found(shop: Shop) -> None:
+    """The calls were served; whoever does not look learns of it from an invoice that is too small."""
+    shop.apply()
+    payload = {"stripe_customer_id": "cus_none", "value": "1"}
+    for name in ("mcp.summarize", "mcp.summarize", "nothing"):
+        shop.v1.billing.meter_events.create({"event_name": name, "payload": payload})
+    shop.stripe.settle()
+    shop.stripe.advance(2)
+    found = {f["problem"].split(": ")[1].split()[0]: f for f in shop.doctor() if f["check"] == "meter_errors"}
+    assert set(found) == {"meter_event_customer_not_found", "no_meter"}
+    assert "did not count 2 meter events" in found["meter_event_customer_not_found"]["problem"]
+    shop.stripe.advance(8 * 86400)
+    assert "meter_errors" not in [finding["check"] for finding in shop.doctor()]
 
 
 def test_a_clock_that_is_off_is_found(shop: Shop) -> None:

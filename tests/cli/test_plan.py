@@ -284,3 +284,15 @@ def test_reading_costs_few_reads_whatever_the_size(shop: Shop) -> None:
     before = len(shop.stripe.emulator.requests)
     assert shop.plan() == []
     assert len(shop.stripe.emulator.requests) - before == 4
+
+
+def test_credits_that_are_held_keep_their_currency(shop: Shop) -> None:
+    """A wallet has one currency for ever, so packs in another one could not be spent beside it."""
+    shop.write({"summarize": "1 credit"}, '[Credits([CreditPack(100, "$9.99", "Starter")])]')
+    shop.apply()
+    shop.write({"summarize": "1 credit"}, '[Credits([CreditPack(100, "€9.99", "Starter")])]')
+    assert not shop.plan()[0]["by_hand"]
+    shop.v1.customers.create({"metadata": {"stripe_meter_wallet_for": "cus_1"}})
+    (shown,) = shop.plan()
+    assert shown["by_hand"]
+    assert "keep the currency" in shown["note"]

@@ -113,6 +113,7 @@ class Adversary:
         """Wait until everybody was refused; returns what was served."""
         reports = [child.report() for child in self.living]
         assert all(report["unavailable"] < 200 for report in reports), json.dumps(reports)[:500]
+        assert not any(report["held"] for report in reports), "a process ended before it had given everything back"
         return sum(child.counter.value for child in (*self.living, *self.ended))
 
 

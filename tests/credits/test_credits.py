@@ -13,6 +13,7 @@ from stripe_meter.domain.plans import CreditPack, Credits, Free, PayAsYouGo
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.enforcement.credits import prepaid
 from stripe_meter.enforcement.engine import Engine
+from stripe_meter.errors import ConfigurationError
 from tests.conftest import a_tool, pay
 from tests.enforcement.test_engine import admitted, refused
 from tests.enforcement.test_refunds import settled
@@ -225,3 +226,30 @@ async def test_time_alone_gives_back_and_shows_life(
     running.settle(1)
     late["seconds"] = 520.0
     await until(lambda: wallet_of(stripe)["balance"] == -88)
+
+
+@pytest.mark.parametrize("on_crash", ["return", "keep"])
+async def test_a_debit_that_arrives_after_its_failure_is_given_back(
+    make_engine: Make, stripe: EmulatorServer, on_crash: Any
+) -> None:
+    """Its first copy was lost on the way, its second answered 503: a ledger without it does not say it is gone."""
+    engine, tool = make_engine(Credits([STARTER], on_crash=on_crash)), a_tool(price="3 credits")
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    path = f"/v1/customers/{wallet_of(stripe)['id']}/balance_transactions"
+    stripe.emulator.faults.add(kind="late", path=path, method="POST", seconds=60.0)
+    stripe.emulator.faults.add(kind="status", path=path, method="POST", status=503)
+    await call(engine, tool, caller, 2)
+    await until(lambda: any(r.method == "GET" and r.path == path for r in stripe.emulator.requests))
+    stripe.advance(61)
+    engine.close()
+    assert wallet_of(stripe)["balance"] == -94
+
+
+async def test_a_price_finer_than_the_credits_that_were_sold_is_refused(
+    make_engine: Make, stripe: EmulatorServer
+) -> None:
+    """Half a credit would cost a whole one, in silence."""
+    await make_engine(Credits([STARTER])).prepare([a_tool(price="1 credit")])
+    with pytest.raises(ConfigurationError, match="finer part of a credit"):
+        await make_engine(Credits([STARTER])).prepare([a_tool(price="0.5 credits")])

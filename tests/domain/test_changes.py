@@ -25,6 +25,7 @@ from stripe_meter.domain.plans import CreditPack, Credits, PayAsYouGo, Plan, Sub
 from stripe_meter.domain.rates import parse_price
 from stripe_meter.domain.renames import renames
 from stripe_meter.domain.tools import Tool
+from stripe_meter.domain.units import Unit
 from stripe_meter.errors import ConfigurationError
 
 PRO = Subscription("pro", "$10/month", included=100, overage="$0.25", features=["deep"])
@@ -62,7 +63,7 @@ def subscriber(*items: Holding, plan: str | None = "pay-as-you-go", **fields: ob
 
 
 def holding(price: FoundPrice) -> Holding:
-    return Holding("si_1", price.id, price.product, price.meter, Decimal(5))
+    return Holding("si_1", price.id, price.product, price.meter, Decimal(5), Unit("call"))
 
 
 @pytest.mark.parametrize("plans", [(PayAsYouGo(),), (PRO,), (Credits([CreditPack(10, "$5", "Small")], "$0.01"),)])

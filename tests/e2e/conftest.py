@@ -28,8 +28,8 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(billing: StripeMeter) -> Iterator[Served]:
-    """The README's server, in a thread, on a free loopback port."""
+def serving(billing: StripeMeter, port: int = 0) -> Iterator[Served]:
+    """The README's server, in a thread, on a loopback port; a free one unless given."""
     mcp = MCPServer("Research tools")
     billing.attach(mcp)
 
@@ -40,7 +40,8 @@ def serving(billing: StripeMeter) -> Iterator[Served]:
         return f"Three sentences about {url}."
 
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
     listener.listen()
     server = uvicorn.Server(uvicorn.Config(mcp.streamable_http_app(), log_level="critical", lifespan="on"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)

@@ -149,6 +149,20 @@ async def test_a_trial_serves_its_calls_then_stops_and_bills_nothing(make_engine
     assert invoices(stripe, customer) == [0, 1000]
 
 
+async def test_a_second_subscription_has_no_trial(make_engine: Make, stripe: EmulatorServer) -> None:
+    """Whoever cancels and subscribes again pays, or free work would have no end either."""
+    trial = Subscription("pro", "$10/month", included=3, overage="$0.25", trial_days=7, trial_calls=2)
+    engine = await shop(make_engine, stripe, trial)
+    await bought(engine, stripe)
+    (first,) = rows(stripe, "subscription")
+    with api(stripe) as client:
+        client.delete(f"/v1/subscriptions/{first['id']}")
+    stripe.advance(2 * DAY)
+    await bought(engine, stripe)
+    second = next(row for row in rows(stripe, "subscription") if row["id"] != first["id"])
+    assert (second["status"], second["trial_end"]) == ("active", None)
+
+
 async def test_after_the_trial_the_plans_own_calls_apply(make_engine: Make, stripe: EmulatorServer) -> None:
     """Three included calls of the paid period, the fourth is overage; the trial's calls count for nothing."""
     trial = Subscription("pro", "$10/month", included=3, overage="$0.25", trial_days=7, trial_calls=1)

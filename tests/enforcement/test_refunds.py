@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from stripe_meter.domain.plans import PayAsYouGo
 from stripe_meter.domain.tools import Tool
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.enforcement.engine import Engine
@@ -15,6 +16,8 @@ from tests.conftest import a_tool, pay
 from tests.enforcement.test_engine import admitted
 
 pytestmark = pytest.mark.anyio
+
+DAY = 86_400
 
 
 @pytest.fixture
@@ -95,3 +98,61 @@ async def test_the_receipts_of_one_seller_differ(engine: Engine, stripe: Emulato
     await engine.prepare([tool])
     caller = await pay(engine, stripe, tool)
     assert len({settled(engine, await admitted(engine, tool, caller)) for _ in range(2)}) == 2
+
+
+async def test_days_later_asking_again_changes_nothing(
+    engine: Engine, stripe: EmulatorServer, charged: Callable[[], str]
+) -> None:
+    """Stripe forgets an event's identifier after a day, so the customer's own list has to remember."""
+    assert engine.flush()
+    assert await engine.sales.refund(charged()) == "evt"
+    stripe.advance(3 * DAY)
+    assert await engine.sales.refund(charged()) == "evt"
+    assert totals(stripe) == [100]
+    assert await engine.sales.refund(charged()) == "evt", "taken off before the invoice, so there is nothing to credit"
+    assert list(stripe.emulator.account.store.all("credit_note")) == []
+
+
+async def test_discounted_calls_are_given_back_from_the_highest_tier(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """$2 for the first and $1 for each of two more: a call less would have saved $1, and three calls all $4."""
+    engine, tool = make_engine(PayAsYouGo(volume_discounts=[(1, 50)])), a_tool(price="$2")
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    tokens = [settled(engine, await admitted(engine, tool, caller)) for _ in range(3)]
+    assert engine.flush()
+    assert totals(stripe) == [400]
+    for token in tokens:
+        await engine.sales.refund(token)
+    notes = stripe.emulator.account.store.all("credit_note")
+    assert sorted(note["amount"] for note in notes) == [100, 100, 200]
+
+
+async def test_every_line_of_a_long_invoice_is_found(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """Stripe shows ten lines of an invoice with it; the others have to be asked for."""
+    engine, tools = make_engine(), [a_tool(f"tool{number}", "$1") for number in range(12)]
+    await engine.prepare(tools)
+    caller = await pay(engine, stripe, tools[0])
+    tokens = [settled(engine, await admitted(engine, tool, caller)) for tool in tools]
+    assert engine.flush()
+    assert totals(stripe) == [1200]
+    given = [await engine.sales.refund(tokens[place]) for place in (0, 10, 11)]
+    assert len({note for note in given if note.startswith("cn_")}) == 3
+
+
+async def test_a_charge_is_credited_although_its_price_is_not_for_sale_any_more(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """What counts is the meter that the invoice's line bills, not today's catalogue."""
+    engine, tool = make_engine(), a_tool(price="$1")
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    token = settled(engine, await admitted(engine, tool, caller))
+    assert engine.flush()
+    assert totals(stripe) == [100]
+    later = make_engine()
+    await later.prepare([a_tool("another", "$3")])
+    assert (await later.sales.refund(token)).startswith("cn_")

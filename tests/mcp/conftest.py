@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,16 @@ import pytest
 from mcp import Client
 from mcp.server.mcpserver import MCPServer
 
+from stripe_meter import StripeMeter
 from stripe_meter.domain.identity import Caller
 from stripe_meter.domain.rates import parse_price
 from stripe_meter.domain.refusals import Refusal
 from stripe_meter.domain.tools import Tool
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.enforcement.engine import Engine
+from stripe_meter.settings import Settings
+from tests.conftest import PAGES, a_tool, pay
+from tests.mcp.steps import Make
 
 
 class Session:
@@ -103,3 +107,27 @@ def billed(engine: Engine, stripe: EmulatorServer) -> Callable[[], dict[str, int
         return total
 
     return look
+
+
+@pytest.fixture
+def make(stripe: EmulatorServer) -> Iterator[Make]:
+    """A StripeMeter on the emulator, closed at the end."""
+    made: list[StripeMeter] = []
+
+    def build(*plans: Any, **options: Any) -> StripeMeter:
+        settings = Settings(emulator=stripe.url, public_url=PAGES, **options.pop("settings", {}))
+        made.append(StripeMeter(plans or None, settings=settings, **options))
+        return made[-1]
+
+    yield build
+    for billing in made:
+        billing.close()
+
+
+@pytest.fixture
+async def paid(stripe: EmulatorServer, make: Make, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Somebody who has paid calls in memory; their customer."""
+    billing = make()
+    caller = await pay(billing.engine, stripe, a_tool("entry", "$1"))
+    monkeypatch.setenv("STRIPE_METER_API_KEY", str(caller.api_key))
+    return str(caller.api_key)

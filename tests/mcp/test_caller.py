@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import fastmcp
 import httpx2
 import pytest
-import uvicorn
 from fastmcp.server.auth import StaticTokenVerifier
-from mcp import Client
-from mcp.client.streamable_http import streamable_http_client
 from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import MCPServer
@@ -24,10 +17,11 @@ from pydantic import AnyHttpUrl
 
 from stripe_meter.domain.identity import Caller, Principal
 from stripe_meter.enforcement.engine import Engine
+from stripe_meter.enforcement.identity.reading import principal_of
 from stripe_meter.mcp.attach import attach
-from stripe_meter.mcp.caller import principal_of, read_caller
+from stripe_meter.mcp.caller import read_caller
 from stripe_meter.mcp.decorator import metered
-from tests.mcp.steps import tool_of
+from tests.mcp.steps import connected, served, tool_of
 
 pytestmark = pytest.mark.anyio
 
@@ -169,31 +163,6 @@ class Tokens:
         if token not in ("ann", "bob"):
             return None
         return AccessToken(token=token, client_id="app", scopes=[], subject=token, claims={"iss": "https://id.example"})
-
-
-@contextmanager
-def served(app: Any) -> Iterator[str]:
-    """The app on a loopback port, in a thread."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="error", lifespan="on", ws="none", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        listener.close()
-
-
-@asynccontextmanager
-async def connected(url: str, mode: str, **headers: str) -> AsyncIterator[Client]:
-    async with (
-        httpx2.AsyncClient(headers=headers, timeout=30) as http,
-        Client(streamable_http_client(f"{url}/mcp", http_client=http), mode=mode) as client,
-    ):
-        yield client
 
 
 def mcp_app(engine: Engine, *, auth: bool) -> Any:

@@ -29,6 +29,7 @@ from stripe_meter.gateway.checkout import Order
 #: A text that every tool of the shop fails on.
 BROKEN: Final = "broken"
 _ADDRESS: Final = "http://127.0.0.1:8000"
+_FIELD: Final = {name: re.compile(rf'name="{name}" value="([^"]+)"') for name in ("token", "choice")}
 _SHOWN_KEY: Final = re.compile(r'id="api-key"[^>]*>([^<]+)<')
 
 
@@ -163,6 +164,15 @@ class Shop:
         async with self._browser({}) as browser:
             shown = _SHOWN_KEY.search((await browser.get(f"{_ADDRESS}{page}")).text)
         return None if shown is None else ApiKey.parse(html.unescape(shown[1]))
+
+    async def first_of(self, link: str) -> str:
+        """Stripe's page for the first thing on offer, where a link leads to the page on which one chooses."""
+        if "/billing/plans?" not in link:
+            return link
+        async with self._browser({}) as browser:
+            page = (await browser.get(link)).text
+            fields = {name: html.unescape(_FIELD[name].findall(page)[0]) for name in ("token", "choice")}
+            return (await browser.post(f"{_ADDRESS}/billing/checkout", data=fields)).headers["location"]
 
     def _browser(self, headers: dict[str, str]) -> AsyncClient:
         return AsyncClient(transport=ASGITransport(app=self._http), headers=headers, timeout=30)

@@ -102,7 +102,8 @@ class World:
             Declined: The card was refused, and nothing has happened.
         """
         try:
-            back = urlsplit(await anyio.to_thread.run_sync(pay_by_forms, refused.link, CARDS[card][0], EMAIL))
+            link = await shop.first_of(refused.link)
+            back = urlsplit(await anyio.to_thread.run_sync(pay_by_forms, link, CARDS[card][0], EMAIL))
         except ValueError as error:
             raise Declined(str(error)) from None
         return await shop.key_on(f"{back.path}?{back.query}")

@@ -1,4 +1,4 @@
-"""Checks of everything beside the catalogue: subscriptions, wallets, webhooks, the key, the clock, the portal, bills.
+"""Checks of everything beside the catalogue: subscriptions, wallets, the key, the clock, the portal, bills.
 
 One small function for each thing that can be wrong. Pure.
 """
@@ -16,8 +16,6 @@ from stripe_meter.domain.money import Money
 
 #: Seconds that a clock may be off.
 _OFF: Final = 5.0
-#: Where our pages take webhooks, below their own address.
-_WEBHOOK: Final = "/webhook"
 
 
 def two_subscriptions(case: Case) -> Said:
@@ -62,32 +60,6 @@ def foreign_transactions(case: Case) -> Said:
         if currencies and (others := set(wallet.currencies) - currencies):
             told = f"{some(sorted(others))} and not {some(sorted(currencies))}".upper().replace("AND NOT", "and not")
             yield f"wallet {wallet.customer} is in {told}", cost, mend
-
-
-def webhooks(case: Case) -> Said:
-    """Endpoints that lead to this server, if there are any: without them everything works, an hour later at most."""
-    found = case.evidence.endpoints
-    if case.pages is None or found is None:
-        return
-    url, version = case.pages + _WEBHOOK, case.evidence.api_version
-    make = f"stripe post /v1/webhook_endpoints -d url={url} -d api_version={version} -d 'enabled_events[]=*'"
-    ours = [endpoint for endpoint in found if endpoint.url.rstrip("/") == url]
-    for endpoint in ours:
-        if not endpoint.enabled:
-            cost = "payments, ends and disputes are noticed up to an hour late"
-            yield (
-                f"webhook endpoint {endpoint.id} is disabled",
-                cost,
-                (f"stripe post /v1/webhook_endpoints/{endpoint.id} -d disabled=false"),
-            )
-        if endpoint.api_version != version:
-            speaks = endpoint.api_version or "the account's default version"
-            mend = f"stripe delete /v1/webhook_endpoints/{endpoint.id} && {make}"
-            yield (
-                f"webhook endpoint {endpoint.id} speaks {speaks}, this version of stripe-meter {version}",
-                "fields have moved between versions, so events may be misread or missed",
-                mend,
-            )
 
 
 def permissions(case: Case) -> Said:

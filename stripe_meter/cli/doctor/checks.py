@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from stripe_meter.cli.doctor import account, catalogue
+from stripe_meter.cli.doctor import account, catalogue, webhooks
 from stripe_meter.cli.doctor.case import Case, Finding, Said
 
 CHECKS: Final[dict[str, Callable[[Case], Said]]] = {
@@ -24,7 +24,8 @@ CHECKS: Final[dict[str, Callable[[Case], Said]]] = {
         account.wallets_with_subscriptions,
         account.wallets_with_invoices,
         account.foreign_transactions,
-        account.webhooks,
+        webhooks.webhooks,
+        webhooks.meter_errors,
         account.clock,
         account.cancelling,
         account.small_bills,

@@ -6,6 +6,8 @@ Owns the options and what is printed. Needs no key and reaches no Stripe account
 from __future__ import annotations
 
 import json
+import logging
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ import click
 from stripe_meter.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from stripe_meter.cli.simulate.bills import Bill
     from stripe_meter.cli.simulate.usage import Row
@@ -52,13 +54,25 @@ def command(target: str, usage: Path, as_json: bool) -> None:
         raise ConfigurationError(f"{target} sells by several StripeMeters; name one server as module:attribute")
     offering, tools = engines[0].offering, engines[0].tools
     rows = read(usage, tools, [plan.name for plan in offering.plans])
-    bills = simulate(offering, tools, rows)
+    with _quiet():
+        bills = simulate(offering, tools, rows)
     nothing = offering.free.name if offering.free is not None else NO_PLAN
     given = {row.customer: row.plan or nothing for row in rows}
     if as_json:
         click.echo(json.dumps(_data(bills, given, rows), ensure_ascii=False))
     else:
         _print(bills, given, f"{month_of(rows)}, {len(rows)} calls of {len(bills)} customers")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what a server tells of each call: a server framework that is imported shows it on stderr."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _data(bills: Mapping[str, Mapping[str, Bill]], given: Mapping[str, str], rows: Sequence[Row]) -> dict[str, object]:

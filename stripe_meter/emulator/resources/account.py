@@ -11,12 +11,28 @@ from stripe_meter.emulator.errors import JSON
 from stripe_meter.emulator.routing import Operation
 
 COUNTRY: Final = "US"
+#: What the seller may tell of the business; none of it is known here but the name.
+PROFILE: Final = (
+    "annual_revenue",
+    "estimated_worker_count",
+    "mcc",
+    "minority_owned_business_designation",
+    "name",
+    "product_description",
+    "specified_commercial_transactions_act_url",
+    "support_address",
+    "support_email",
+    "support_phone",
+    "support_url",
+    "url",
+)
 
 
 def _retrieve(account: Account, params: JSON) -> JSON:
     return {
         "id": account.id,
         "object": "account",
+        "business_profile": {**dict.fromkeys(PROFILE), "name": account.merchant},
         "business_type": "company",
         "charges_enabled": True,
         "country": COUNTRY,

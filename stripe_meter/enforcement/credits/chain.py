@@ -30,6 +30,8 @@ SMALL: Final = 10
 SHARE: Final = 10
 #: Seconds by which a transaction may seem older than the chain it belongs to: two clocks took part.
 CLOCKS: Final = 60
+#: A failure that Stripe gives so often to the same bytes is one that it keeps under their key.
+SURE: Final = 3
 
 
 class Chain:
@@ -48,6 +50,7 @@ class Chain:
         "_demand",
         "_idle_since",
         "_lock",
+        "_loose",
         "_low",
         "_mark",
         "_must_look",
@@ -63,6 +66,7 @@ class Chain:
         "_since",
         "_tail",
         "_told",
+        "_tries",
         "_wake",
         "_written",
         "done",
@@ -100,6 +104,9 @@ class Chain:
         self._price = 1
         self._rest: int | None = None
         self._asked = self._must_look = False
+        # A write of which an earlier copy may still be on its way, and how often it was sent again for that.
+        self._loose: Write | None = None
+        self._tries = 0
         self._calls: Counter[str] = Counter()
         # Calls that the last transaction tells of, that the pending one tells of.
         self._written: Counter[str] = Counter()
@@ -208,7 +215,8 @@ class Chain:
         with self._lock:
             step, self._pending = self._pending, None
             assert isinstance(step, Write)
-            if self._is_doubtful(answer.date):
+            if self._loose is not None or self._is_doubtful(answer.date):
+                self._loose = None
                 self._doubt()
                 return
             self.taken += step.amount
@@ -238,17 +246,30 @@ class Chain:
             mine = [entry for entry in entries if entry.chain == self.id]
             self._must_look, self._basis = False, date
             self._sum_up(mine)
-            if self.number not in {entry.number for entry in mine}:
-                self._calls.update(self._told)
-            self._told.clear()
+            has_landed = self.number in {entry.number for entry in mine}
+            if has_landed:
+                self._loose = None
+            if self._loose is None:
+                self._calls.update({} if has_landed else self._told)
+                self._told.clear()
             self.number = max([self.number, *(entry.number for entry in mine)])
             self._tail = max(mine, key=lambda entry: entry.number).id if mine else None
             self._written = Counter()
 
-    def failed(self) -> None:
-        """Stripe answered the pending step with a failure that it would repeat: only the sum can tell what happened."""
+    def failed(self, *, may_land: bool = False) -> None:
+        """Stripe answered the pending step with a failure that it would repeat: only the sum can tell what happened.
+
+        Args:
+            may_land: The same bytes were sent before and not answered. If the failure was not kept under their key,
+                they may take effect after a listing that does not show them, so they are sent until that is out.
+        """
         with self._lock:
-            self._pending = None
+            step, self._pending = self._pending, None
+            if self._loose is not None:
+                self._tries += 1
+                self._loose = self._loose if self._tries < SURE else None
+            elif may_land and isinstance(step, Write):
+                self._loose, self._tries = step, 0
             self._doubt()
 
     # The rules. Under the lock.
@@ -289,6 +310,8 @@ class Chain:
     def _resolution(self, now: float) -> Step | None:
         if self._must_look:
             return Look(self._since)
+        if self._loose is not None:
+            return self._loose
         self.phase = Phase.ENDING
         difference = self.taken - self.done - self.in_flight
         if difference:

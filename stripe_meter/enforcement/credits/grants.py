@@ -1,4 +1,4 @@
-"""Money in and back: credits for a pack that was paid, a gift of the author's, a charge that was taken back.
+"""Money in and back: credits for a pack that was paid, a gift of the author's, a charge or a payment that went back.
 
 Owns doing each of these exactly once. Stripe forgets an idempotency key after a day, so what is older is looked for in
 the ledger first; what was sold is marked as given on its payment. Runs in the Stripe thread.
@@ -7,8 +7,9 @@ the ledger first; what was sold is marked as given on its payment. Runs in the S
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
+from stripe_meter.enforcement import audit
 from stripe_meter.enforcement.credits.steps import KEYS_LIVE
 from stripe_meter.errors import StripeUnavailable
 
@@ -16,10 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from stripe_meter.gateway.gateway import Gateway
+    from stripe_meter.gateway.reversals import Reversal
+    from stripe_meter.gateway.wallets import Payment
 
 _TRIES: Final = 4
 #: Clocks of two answers may differ by so many seconds.
 _CLOCKS: Final = 60
+
+#: What a wallet's owner reads about a payment that went back, and about one that came again.
+_SAID: Final = {
+    "refund": ("a payment was refunded", "a refund did not arrive"),
+    "dispute": ("a payment is disputed", "a dispute was settled"),
+}
 
 
 async def grant_pack(gateway: Gateway, intent: str) -> str | None:
@@ -31,16 +40,46 @@ async def grant_pack(gateway: Gateway, intent: str) -> str | None:
     Raises:
         StripeMeterError: Ask again; nothing is given twice.
     """
-    payment = await gateway.wallets.payment(intent)
+    return await _grant(gateway, await gateway.wallets.payment(intent))
+
+
+async def _grant(gateway: Gateway, payment: Payment) -> str | None:
     if not payment.is_paid or not payment.units or payment.customer is None:
         return None
     wallet = await gateway.wallets.ensure(payment.customer)
     if payment.granted is not None:
         return wallet
-    marks = {"sm": "topup", "pi": intent}
-    name, what = f"topup:{intent}", "bought"
+    marks = {"sm": "topup", "pi": payment.id}
+    name, what = f"topup:{payment.id}", "bought"
     given = await give_once(gateway, wallet, payment.units, payment.currency, name, marks, what, payment.created)
-    await gateway.wallets.mark_granted(intent, given)
+    if payment.agreed is not None:
+        await gateway.top_ups.agree(payment.customer, payment.agreed, payment.created)
+    await gateway.wallets.mark_granted(payment.id, given)
+    return wallet
+
+
+async def take_share(
+    gateway: Gateway, kind: Literal["refund", "dispute"], payment: Payment, back: Reversal
+) -> str | None:
+    """Take the credits of that share of a pack's payment which went back; give them again where it came back.
+
+    The ledger is the same in whatever order and however often this is asked: the sale is given first, then taken; a
+    reversal that came to nothing is taken and given. A wallet may end in debt, which blocks until it is topped up.
+
+    Returns:
+        The wallet, `cus_…`; None when the payment is no sale of ours.
+    """
+    wallet = await _grant(gateway, payment)
+    # Rounded down for each reversal, so that nobody loses a unit they paid for.
+    units = payment.units * back.amount // payment.amount if payment.amount else 0
+    if wallet is None or not back.is_taken or not units:
+        return wallet
+    taken, returned = _SAID[kind]
+    marks = {"sm": kind, "id": back.id}
+    await give_once(gateway, wallet, -units, payment.currency, f"{kind}:{back.id}", marks, taken, back.created)
+    if back.is_returned:
+        key, marks = f"{kind}-back:{back.id}", {"sm": f"{kind}-back", "id": back.id}
+        await give_once(gateway, wallet, units, payment.currency, key, marks, returned, back.created)
     return wallet
 
 
@@ -57,6 +96,7 @@ async def give_once(
     """Add `units` to a wallet unless a transaction with these marks exists; returns its id.
 
     Args:
+        units: Ledger units; fewer than none are taken.
         key: Idempotency key.
         marks: Metadata by which the transaction is known.
         since: Unix seconds of what it is given for; nothing was given before that.
@@ -78,6 +118,8 @@ async def give_once(
                 return found
             tried += 1
         else:
+            # Whoever was a little later is answered with the same transaction, and says so too.
+            audit.record("grant", wallet=wallet, units=units, transaction=made.id, why=":".join(marks.values()))
             return made.id
 
 

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Final
 from stripe_meter.domain.plans import Credits
 from stripe_meter.enforcement.credits.chain import SLICE_SECONDS
 from stripe_meter.enforcement.credits.grants import give_once
+from stripe_meter.enforcement.credits.recovery import survey
+from stripe_meter.enforcement.credits.rounds import Rounds
 from stripe_meter.enforcement.credits.steps import Policy
 from stripe_meter.enforcement.credits.wallet import Shortage, Wallet, largest_first
 from stripe_meter.enforcement.gate import Offer
 from stripe_meter.enforcement.ledgers import Spent
-from stripe_meter.errors import ConfigurationError
+from stripe_meter.errors import ConfigurationError, StripeMeterError
 
 if TYPE_CHECKING:
     from stripe_meter.domain.account import Account
@@ -53,14 +55,16 @@ class Prepaid:
         """Start from nothing, as a forked child must: what is held is the parent's."""
         for wallet in self._wallets.values():
             wallet.abandon()
-        self._inherited.append((self._wallets, self._ticking))
+        self._inherited.append((self._wallets, self._ticking, self._looking))
         self._start()
 
     def _start(self) -> None:
         self._wallets: dict[str, Wallet] = {}
         self._boot = uuid.uuid4().hex[:16]
         self._count = itertools.count(1)
+        self._rounds = Rounds()
         self._ticking: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
 
     async def offer(self, gateway: Gateway, account: Account, tool: Tool, route: Route) -> Offer | Spent | None:
         """None for a caller who never bought credits."""
@@ -72,7 +76,7 @@ class Prepaid:
         most = route.rate.quantity(tool.max_units or 1, scale)
         found = await self._wallet(gateway, account.wallet, plan).take(most)
         if isinstance(found, Shortage):
-            return Spent(_why(found, most, scale), 0, "credits")
+            return Spent(_why(found, most, scale), 0, "credits", most)
         return Offer(
             account.customer,
             self._shelf.names.credits,
@@ -84,8 +88,8 @@ class Prepaid:
             scale=scale,
         )
 
-    async def take_back(self, gateway: Gateway, voucher: Voucher) -> None:
-        """Return the credits of one charge; doing it again changes nothing.
+    async def take_back(self, gateway: Gateway, voucher: Voucher) -> str:
+        """Return the credits of one charge, and say by which transaction; doing it again changes nothing.
 
         Raises:
             ConfigurationError: The customer has no wallet any more.
@@ -94,10 +98,11 @@ class Prepaid:
         if plan is None or wallet is None:
             raise ConfigurationError(f"{voucher.customer} holds no credits here, so this charge cannot be given back")
         key, marks = f"void:{voucher.number}:credits", {"sm": "void", "receipt": voucher.number}
-        await give_once(
+        given = await give_once(
             gateway, wallet, voucher.billed, plan.currency, key, marks, "a charge taken back", voucher.charged_at
         )
         self.granted(wallet)
+        return given
 
     def scale(self, plan: Credits) -> int:
         """Ledger units of one credit, as the packs were sold."""
@@ -136,29 +141,45 @@ class Prepaid:
                 seconds=lambda: max(SLICE_SECONDS, len(self._wallets) // _A_WALLET),
             )
         if self._ticking is None or self._ticking.done():
-            self._ticking = asyncio.create_task(self._tick())
+            self._ticking = asyncio.create_task(self._tick(gateway, plan))
         return wallet
 
-    async def _tick(self) -> None:
-        while self._wallets:
+    async def _tick(self, gateway: Gateway, plan: Credits) -> None:
+        while self._wallets or not self._rounds.is_empty:
             await asyncio.sleep(TICK)
             for wallet in tuple(self._wallets.values()):
                 wallet.tick()
+                if plan.on_crash == "return":
+                    self._rounds.used(wallet.id, self._monotonic())
                 if wallet.is_forgettable:
                     del self._wallets[wallet.id]
+            if (due := self._rounds.next(self._monotonic())) is not None:
+                self._looking = asyncio.create_task(self._look_through(gateway, due, plan.currency))
+
+    async def _look_through(self, gateway: Gateway, id: str, currency: str) -> None:
+        """Give back what processes that were killed held of a wallet, although nobody is short of it."""
+        own = self._wallets[id].chains if id in self._wallets else []
+        try:
+            found = await survey(gateway.wallets, id, currency, Policy(), [chain.id for chain in own])
+        except StripeMeterError as error:
+            log.info("%s: what dead processes left could not be looked up: %s", id, error)
+        else:
+            if found.returned > 0:
+                self.granted(id)
 
 
 def _why(shortage: Shortage, most: int, scale: int) -> str:
-    needed = f"This call needs {credits(most, scale)} and {credits(shortage.left, scale)} are left."
+    needed = f"This call needs {credits(most, scale)} and {credits(shortage.left, scale, 'left')}."
     if not shortage.elsewhere:
         return needed
     return (
-        f"{needed} Another {credits(shortage.elsewhere, scale)} are set aside for calls that are running; "
+        f"{needed} Another {credits(shortage.elsewhere, scale, 'set aside')} for calls that are running; "
         "what they do not use comes back within minutes."
     )
 
 
-def credits(units: int, scale: int) -> str:
-    """Ledger units as credits, for people."""
+def credits(units: int, scale: int, fate: str | None = None) -> str:
+    """Ledger units as credits, for people; with a `fate`, that they are so: `1 credit is left`."""
     number = f"{Decimal(units) / scale:f}"
-    return f"{number} credit" if number == "1" else f"{number} credits"
+    noun, verb = ("credit", "is") if number == "1" else ("credits", "are")
+    return f"{number} {noun}" if fate is None else f"{number} {noun} {verb} {fate}"

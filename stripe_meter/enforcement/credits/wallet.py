@@ -254,7 +254,7 @@ class Wallet:
 
     async def _carry(self, chain: Chain, step: Step) -> None:
         """Send one step until its fate is known: always the same bytes."""
-        failures = 0
+        failures, is_unanswered = 0, False
         while True:
             try:
                 await self._send(chain, step)
@@ -262,8 +262,9 @@ class Wallet:
                 failures += 1
                 if error.stored and not isinstance(step, Look):
                     # Whether it took effect, and whether it would be repeated under this key, only the ledger tells.
-                    chain.failed()
+                    chain.failed(may_land=is_unanswered)
                     return
+                is_unanswered |= error.ambiguous
                 pause = error.retry_after or _back_off(failures)
             except IdempotencyConflict:
                 chain.failed()

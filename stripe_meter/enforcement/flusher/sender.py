@@ -14,6 +14,7 @@ import logging
 import random
 from typing import Final
 
+from stripe_meter.enforcement import audit
 from stripe_meter.enforcement.flusher.exposure import LOOK_EVERY, Exposure
 from stripe_meter.enforcement.flusher.tallies import Sealed, Tallies
 from stripe_meter.errors import KeyRefused, StripeRejected, StripeUnavailable
@@ -168,6 +169,8 @@ class Sender:
             return
         for sealed in parcel:
             (self._tallies.delivered if is_accepted else self._tallies.rejected)(sealed)
+            if is_accepted and sealed.tally.calls:
+                _record(sealed)
             for waiter in self._waiting.pop(sealed.tally.number, ()):
                 if not waiter.done():
                     waiter.set_result(None)
@@ -206,6 +209,20 @@ class Sender:
 
 def _back_off(failures: int) -> float:
     return min(_LONGEST_PAUSE, 0.25 * 2.0 ** min(failures, 8)) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter
+
+
+def _record(sealed: Sealed) -> None:
+    """A line for all calls that one event stands for; what only counts spending stands for none."""
+    event = sealed.event
+    audit.record(
+        "charge",
+        customer=event.customer,
+        meter=event.event_name,
+        quantity=event.value,
+        calls=sealed.tally.calls,
+        identifier=event.identifier,
+        timestamp=event.timestamp,
+    )
 
 
 def _name(sealed: Sealed) -> str:

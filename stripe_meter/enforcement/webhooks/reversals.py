@@ -1,0 +1,62 @@
+"""Handlers of money that goes back: refunds and disputes.
+
+A refunded or disputed pack loses its share of credits. A dispute also stops its customer until it is won: a mark on the
+customer tells every process, and one that is read late is told by the next read of the account.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from stripe_meter.enforcement.credits.grants import take_share
+
+if TYPE_CHECKING:
+    from stripe_meter.enforcement.webhooks.desk import Desk
+    from stripe_meter.gateway.events import Event
+
+log = logging.getLogger("stripe_meter")
+
+
+async def refunded(desk: Desk, event: Event) -> None:
+    """A refund was made, or came to nothing."""
+    back = await desk.gateway.reversals.refund(event.subject) if event.subject else None
+    if back is None or back.payment is None:
+        return
+    payment = await desk.gateway.wallets.payment(back.payment)
+    wallet = await take_share(desk.gateway, "refund", payment, back)
+    if wallet is not None:
+        desk.decision.prepaid.granted(wallet)
+    await desk.refresh(payment.customer)
+
+
+async def disputed(desk: Desk, event: Event) -> None:
+    """A dispute was opened, changed or decided."""
+    back = await desk.gateway.reversals.dispute(event.subject) if event.subject else None
+    if back is None or back.payment is None:
+        log.warning("dispute %s is about no payment that is known here", event.subject)
+        return
+    payment = await desk.gateway.wallets.payment(back.payment)
+    wallet = await take_share(desk.gateway, "dispute", payment, back)
+    if wallet is not None:
+        desk.decision.prepaid.granted(wallet)
+    # Not whose credits they were: anybody may pay for somebody else, and then complain.
+    if back.payer is not None and desk.pauses:
+        await _pause(desk, back.payer, back.id, back.is_open, back.status)
+
+
+async def _pause(desk: Desk, customer: str, dispute: str, is_open: bool, status: str) -> None:
+    account = await desk.accounts.read_again(customer)
+    is_ours = account.subscription is not None or account.wallet is not None or bool(account.keys)
+    if account.deleted or not is_ours or (not is_open and not account.is_disputed):
+        return
+    await desk.gateway.reversals.mark(customer, dispute, status if is_open else None)
+    if is_open and not (await desk.gateway.reversals.dispute(dispute)).is_open:
+        # Decided meanwhile, and whoever heard of that may have been faster.
+        await desk.gateway.reversals.mark(customer, dispute, None)
+        is_open = False
+    log.warning("%s: dispute %s is %s, so their calls are %s", customer, dispute, status, _WORD[is_open])
+    await desk.accounts.read_again(customer)
+
+
+_WORD = {True: "refused", False: "served again"}

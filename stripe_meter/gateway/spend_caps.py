@@ -1,0 +1,45 @@
+"""What bounds a customer's spending: the limit they set for themselves, and the sum of what they spent.
+
+Owns writing both. The limit is one number in their metadata, in whole minor units of their currency, read with the
+account; the sum is kept on a meter without a price, and what a refund takes back is a negative event on it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stripe_meter.domain.identity import METADATA_CAP
+from stripe_meter.domain.receipts import Voucher
+from stripe_meter.domain.usage import MeterEvent, event_timestamp
+from stripe_meter.errors import StripeRejected
+from stripe_meter.gateway.connection import Connection
+from stripe_meter.gateway.voids import Voids
+
+
+async def write(connection: Connection, customer: str, minor: int) -> None:
+    """From now on `customer` (`cus_…`) is to spend at most `minor` in the seller's interval."""
+    await connection.write(
+        lambda client, options: client.v1.customers.update_async(
+            customer, {"metadata": {METADATA_CAP: str(minor)}}, options
+        )
+    )
+
+
+async def was_taken_back(connection: Connection, voucher: Voucher) -> bool:
+    """Whether the charge was refunded before, so that the sum has forgotten it already."""
+    customer = await connection.read(lambda client: client.v1.customers.retrieve_async(voucher.customer))
+    return Voids(connection).has(customer, voucher.number)
+
+
+async def give_back(connection: Connection, event_name: str, voucher: Voucher, spent: int) -> None:
+    """Take `spent` off the sum at the moment at which it was charged; doing it again within a day changes nothing."""
+    identifier = f"void:{voucher.number}:spend"
+    at = event_timestamp(voucher.charged_at)
+    params: Any = MeterEvent(event_name, voucher.customer, -spent, identifier, at).params()
+    try:
+        await connection.write(
+            lambda client, options: client.v1.billing.meter_events.create_async(params, options), key=identifier
+        )
+    except StripeRejected as error:
+        if "already exists with identifier" not in str(error):
+            raise

@@ -1,0 +1,90 @@
+"""Routes for who is a customer already: coming back from Stripe, the portal, a saved card, another plan.
+
+Owns from a checked request to the call of the counter (`Sales`). The success page believes no id: it asks Stripe about
+the session, and wants the claim that only the payer was sent back with.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from starlette.responses import Response
+
+from stripe_meter.web import change as words
+from stripe_meter.web import choose, pages
+from stripe_meter.web.answers import Refused, html
+from stripe_meter.web.buying import leave
+from stripe_meter.web.visit import Visit
+
+#: A signed link to change a plan: customer, subscription, plan, end, signature.
+_CHANGE: Final = re.compile(r"cus_\w{1,120}\.sub_\w{1,120}\.[a-z0-9_-]{1,30}\.\d{10}\.[0-9a-f]{32}", re.ASCII)
+
+
+async def success(visit: Visit) -> Response:
+    """Back from Checkout: paid, and perhaps with an API key to be shown this once."""
+    session, claim = visit.sent.get("session_id"), visit.sent.get("claim")
+    if session is None or (claim is None and "claim" in visit.request.query_params):
+        return html(pages.not_found(), 404)
+    done = await visit.engine.sales.complete(session, claim)
+    if done.customer is None:
+        return html(pages.not_found(), 404)
+    shop = await visit.shop()
+    if done.key is not None:
+        return html(pages.key_shown(shop, done.key.reveal()))
+    if done.mode == "setup":
+        return html(pages.card_saved(shop))
+    return html(pages.key_was_shown(shop) if done.already_shown else pages.paid(shop))
+
+
+async def cancel(visit: Visit) -> Response:
+    """Back from Checkout without paying."""
+    return html(pages.cancelled(await visit.shop()))
+
+
+async def done(visit: Visit) -> Response:
+    """Back from the portal."""
+    return html(pages.done(await visit.shop()))
+
+
+async def change(visit: Visit) -> Response:
+    """GET shows what a signed link offers, POST makes the change."""
+    token = visit.sent.get("token", "")
+    if not _CHANGE.fullmatch(token):
+        return html(words.gone(), 404)
+    plan = visit.sent.get("plan") if visit.request.method == "POST" else None
+    proposal = await visit.engine.sales.change_plan(token, plan)
+    if proposal is None:
+        return html(words.gone(), 404)
+    shop = await visit.shop()
+    return html(words.changed(shop, proposal) if proposal.done else words.asking(shop, proposal))
+
+
+async def portal(visit: Visit) -> Response:
+    """The button to the portal."""
+    token = visit.front.token("portal", await visit.customer("portal"))
+    return html(choose.portal(await visit.shop(), token), to=visit.leaves_for())
+
+
+async def open_portal(visit: Visit) -> Response:
+    """A session of the portal."""
+    customer = await visit.customer("portal")
+    return_url = visit.sent.get("return_url") or f"{visit.pages()}/done"
+    if not visit.leads_back(return_url):
+        raise Refused(
+            400, "bad_return_url", "return_url leads neither to this server nor to an origin that its author allows."
+        )
+    url = await visit.engine.sales.portal(customer, return_url=return_url, flow=visit.sent.get("flow"))
+    return leave(visit, url)
+
+
+async def setup(visit: Visit) -> Response:
+    """The button to the page that saves a card."""
+    token = visit.front.token("setup", await visit.customer("setup"))
+    return html(choose.setup(await visit.shop(), token), to=visit.leaves_for())
+
+
+async def open_setup(visit: Visit) -> Response:
+    """A Checkout session that saves a card."""
+    customer = await visit.customer("setup")
+    return leave(visit, await visit.engine.sales.setup(customer, pages=visit.pages()))

@@ -1,0 +1,1 @@
+"""Who calls: keys, tokens, the author's own word, and nobody at all."""

@@ -1,0 +1,1 @@
+"""What a seller's own code asks for: links, saved cards, charges, top-ups."""

@@ -1,0 +1,1 @@
+"""Tests of webhooks: deliveries, what is done about them, and the endpoints."""
