@@ -45,7 +45,7 @@ WAYS = re.findall(r"```python\n(.*?)```", SELLING.partition("## From your own co
 #: What a caller nobody knows is told by each snippet: the tool, its arguments, and the answer.
 TOLD = [
     ("summarize", {"url": "u"}, "summarize costs $0.05 a call or €0.05 a call."),
-    ("research", {"question": "q"}, "research costs 2 calls a call."),
+    ("research", {"question": "q"}, "research costs 2 calls."),
     ("query", {"sql": "select 1"}, "query costs 10 credits per 1000 rows."),
     ("summarize", {"url": "u"}, "summarize costs $0.05 a call."),
     ("search-images", {"text": "t"}, "search-images costs $0.03 a call."),

@@ -111,7 +111,7 @@ class Batch(Protocol):
 
     @property
     def name(self) -> str:
-        """`<Unix second in which it began>.<unique among all processes of the seller>`."""
+        """`<Unix second to which it is dated>.<unique among all processes of the seller>`."""
 
 
 #: One charge among all of the seller: what it was merged into, and its place there.

@@ -70,14 +70,14 @@ class Corrections:
             await self._negative_event(voucher, voucher.charged_at)
 
     def _date(self, voucher: Voucher, customer: stripe.Customer) -> int:
-        """When the units are taken off: when they were counted, or now where only the same period reaches so far."""
+        """The date of the negative event: that of the usage, or now where only the same period reaches so far back."""
         now = int(self._connection.clock.now())
         if now - voucher.charged_at <= _REACH:
             return voucher.charged_at
         subscriptions = [] if customer.subscriptions is None else customer.subscriptions.data
         starts = [item.current_period_start for row in subscriptions for item in row.items.data]
         if voucher.ledger in ("usage", "plan") and any(start <= voucher.charged_at for start in starts):
-            return now
+            return event_timestamp(now)
         raise ConfigurationError("this charge is older than 34 days and on no invoice, so there is nothing to undo")
 
     async def _negative_event(self, voucher: Voucher, dated: int) -> None:
@@ -86,7 +86,7 @@ class Corrections:
             "event_name": voucher.event_name,
             "payload": {"stripe_customer_id": voucher.customer, "value": str(-voucher.quantity)},
             "identifier": identifier,
-            "timestamp": event_timestamp(dated),
+            "timestamp": dated,
         }
         try:
             await self._connection.write(

@@ -10,7 +10,7 @@ from typing import Any
 
 from stripe_meter.domain.identity import METADATA_CAP
 from stripe_meter.domain.receipts import Voucher
-from stripe_meter.domain.usage import MeterEvent, event_timestamp
+from stripe_meter.domain.usage import MeterEvent
 from stripe_meter.errors import StripeRejected
 from stripe_meter.gateway.connection import Connection
 from stripe_meter.gateway.voids import Voids
@@ -34,8 +34,7 @@ async def was_taken_back(connection: Connection, voucher: Voucher) -> bool:
 async def give_back(connection: Connection, event_name: str, voucher: Voucher, spent: int) -> None:
     """Take `spent` off the sum at the moment at which it was charged; doing it again within a day changes nothing."""
     identifier = f"void:{voucher.number}:spend"
-    at = event_timestamp(voucher.charged_at)
-    params: Any = MeterEvent(event_name, voucher.customer, -spent, identifier, at).params()
+    params: Any = MeterEvent(event_name, voucher.customer, -spent, identifier, voucher.charged_at).params()
     try:
         await connection.write(
             lambda client, options: client.v1.billing.meter_events.create_async(params, options), key=identifier

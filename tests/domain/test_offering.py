@@ -62,9 +62,9 @@ def test_a_feature_is_served_only_by_the_plan_that_unlocks_it() -> None:
 @pytest.mark.parametrize(
     ("price", "plan", "rate"),
     [
-        ("$0.05", PRO, "1 call a call"),
-        (("$0.05", "2 calls"), PRO, "2 calls a call"),
-        (("$0.05", "2 calls"), FREE, "2 calls a call"),
+        ("$0.05", PRO, "1 call"),
+        (("$0.05", "2 calls"), PRO, "2 calls"),
+        (("$0.05", "2 calls"), FREE, "2 calls"),
         ("$0.05", PAYG, "$0.05 a call"),
         (("$0.05", "3 credits"), CREDITS, "3 credits a call"),
         ("$0.05", CREDITS, None),
@@ -157,7 +157,7 @@ UNSELLABLE: list[tuple[Sequence[Plan], Tool, str]] = [
     ([Free(calls=5)], a_tool("10 calls"), "takes more calls than 'free' ever includes; write more into calls=…"),
     ([CAPPED], a_tool("10 calls"), "takes more calls than 'capped' ever includes; write more into included=…"),
     ([PAYG], a_tool(("$0.05", "1 credit")), "nobody can ever pay 1 credit a call, because no plan on offer takes"),
-    ([PAYG], a_tool(("$0.05", "2 calls")), "nobody can ever pay 2 calls a call"),
+    ([PAYG], a_tool(("$0.05", "2 calls")), "nobody can ever pay 2 calls"),
     ([CREDITS], a_tool(("$0.05", "1 credit")), "nobody can ever pay $0.05 a call"),
     ([PAYG], a_tool(feature="deep"), "asks for feature 'deep', which no plan unlocks; write features=[\"deep\"]"),
     (

@@ -10,6 +10,8 @@ import pytest
 from stripe_meter.domain.plans import PayAsYouGo, Subscription
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.enforcement.engine import Engine
+from stripe_meter.enforcement.gate import Admission
+from stripe_meter.errors import ConfigurationError
 from stripe_meter.settings import Settings
 from tests.conftest import PAGES, a_tool, pay
 from tests.enforcement.test_engine import admitted, caller_customer, refused
@@ -119,11 +121,77 @@ async def test_a_customers_own_cap_counts_when_it_is_lower(
 async def test_overage_of_a_plan_counts_and_included_calls_do_not(
     capped: Callable[..., Engine], stripe: EmulatorServer
 ) -> None:
-    """Two included calls, then 30 cents each: the cap of 50 cents is reached with the second of these."""
+    """Two included calls, then 30 cents each: 50 cents buy one of these, and a second one would be ten cents too many."""
     engine = capped("$0.50/month", Subscription("pro", "$10/month", included=2, overage="$0.30"))
     tool = a_tool()
     await engine.prepare([tool])
     caller = await pay(engine, stripe, tool)
-    for _ in range(4):
+    for _ in range(3):
         (await admitted(engine, tool, caller)).settle(1)
+    assert (await refused(engine, tool, caller)).reason == "spend_cap"
+
+
+async def test_calls_at_the_same_time_do_not_get_past_the_cap(
+    capped: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """Two included, then $1 each: of ten calls at once four run under $2 a day, whatever order they end in."""
+    engine = capped("$2/day", Subscription("pro", "$10/month", included=2, overage="$1"))
+    tool = a_tool()
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    verdicts = [engine.admit_warm(tool, caller) or await engine.admit(tool, caller) for _ in range(10)]
+    running = [verdict for verdict in verdicts if isinstance(verdict, Admission)]
+    assert len(running) == 4
+    receipts = [admission.settle(1) for admission in reversed(running)]
+    assert [str(receipt.amount) for receipt in receipts if receipt] == ["$0.00", "$0.00", "$1.00", "$1.00"]
+    assert engine.flush()
+    stripe.emulator.clock.advance(32 * 86_400)
+    assert [row["total"] for row in stripe.emulator.account.store.all("invoice")] == [1000, 1200]
+
+
+async def test_a_call_of_several_included_ones_is_stopped_before_it_costs_too_much(
+    capped: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """One included call and three at $1 would be $2 of a cap of $1.50; one that is included still goes through."""
+    engine = capped("$1.50/day", Subscription("pro", "$10/month", included=2, overage="$1"))
+    three, one = a_tool("three", "3 calls"), a_tool("one", "1 call")
+    await engine.prepare([three, one])
+    caller = await pay(engine, stripe, one)
+    (await admitted(engine, one, caller)).settle(1)
+    assert (await refused(engine, three, caller)).reason == "spend_cap"
+    receipt = (await admitted(engine, one, caller)).settle(1)
+    assert receipt is not None
+    assert str(receipt.amount) == "$0.00"
+
+
+async def test_a_capped_tool_that_counts_units_needs_a_bound(capped: Callable[..., Engine]) -> None:
+    """One call of 100,000 words would go far over any cap, and nobody could tell beforehand."""
+    for plan in (PayAsYouGo(), Subscription("pro", "$10/month", included=2, overage="$1")):
+        engine = capped("$2/month", plan)
+        price = "$0.01 per word" if isinstance(plan, PayAsYouGo) else "1 call per 100 words"
+        with pytest.raises(ConfigurationError, match=r"counts words and spend_cap stops at an amount.*max_units="):
+            engine.register(a_tool("words", price))
+        engine.register(a_tool("words", price, max_units=200))
+
+
+async def test_a_call_that_was_refunded_is_not_spent(capped: Callable[..., Engine], stripe: EmulatorServer) -> None:
+    """Two calls at $1 reach $2; the one that is taken back is given back to the cap, once, here and elsewhere."""
+    engine, tool = capped("$2/month"), a_tool(price="$1")
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    admission = await admitted(engine, tool, caller)
+    receipt = admission.settle(1)
+    assert receipt is not None
+    assert admission.charge is not None
+    number = engine.sales.sealer.seal(receipt.said[1], admission.charge)
+    (await admitted(engine, tool, caller)).settle(1)
+    assert (await refused(engine, tool, caller)).reason == "spend_cap"
+    assert engine.flush()
+    for _ in range(2):
+        assert await engine.sales.refund(number) == "evt"
+    other = capped("$2/month")
+    await other.prepare([tool])
+    for process in (engine, other):
+        (await admitted(process, tool, caller)).release()
+    (await admitted(engine, tool, caller)).settle(1)
     assert (await refused(engine, tool, caller)).reason == "spend_cap"

@@ -28,10 +28,11 @@ GRACE: Final = 3600 - 300
 class Tally:
     """Open usage of one key. There may be 100,000 of them, so what can be worked out is not kept."""
 
-    __slots__ = ("_books", "calls", "number", "quantity", "since", "unit_amount")
+    __slots__ = ("_books", "_period_end", "calls", "number", "quantity", "since", "unit_amount")
 
-    def __init__(self, books: Tallies, number: int, since: float, unit_amount: Decimal) -> None:
+    def __init__(self, books: Tallies, number: int, since: float, unit_amount: Decimal, period_end: int) -> None:
         self._books = books
+        self._period_end = period_end
         self.number = number
         self.since = since
         self.unit_amount = unit_amount
@@ -44,8 +45,9 @@ class Tally:
 
     @property
     def name(self) -> str:
-        """The Unix second of Stripe's clock in which it began, and what makes it unique among all processes."""
-        return f"{self._books.second_of(self.since)}.{self._books.boot}{self.number}"
+        """When its event would be dated if it were sent at once, and what makes it unique among all processes."""
+        second = event_timestamp(self._books.second_of(self.since), self._period_end)
+        return f"{second}.{self._books.boot}{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class Tallies:
             tally = self._open.get(key)
             if tally is None:
                 self._number += 1
-                tally = self._open[key] = Tally(self, self._number, self.monotonic(), unit_amount)
+                tally = self._open[key] = Tally(self, self._number, self.monotonic(), unit_amount, period_end)
             tally.quantity += quantity
             tally.calls += calls
             place = tally.calls
