@@ -81,7 +81,7 @@ def _of(one: Subscriber, wanted: Desired, found: Inventory, keys: Sequence[str])
 
 
 def _why_not(one: Subscriber, spec: PriceSpec, price: FoundPrice, room: int, beside: Holding | None) -> str | None:
-    if beside is not None and beside.interval != price.interval:
+    if beside is not None and beside.interval not in (None, price.interval):
         return (
             f"it is paid each {beside.interval} and {spec.lookup_key} each {price.interval}, which Stripe would bill "
             "at once; end it at the end of its period, and its customer can subscribe anew"

@@ -78,7 +78,7 @@ class Decision:
         self._allowance = Allowance(shelf, counters, monotonic)
         self._plan_calls = PlanCalls(shelf, counters, monotonic)
         self._metered = Metered(monotonic)
-        self._caps = Caps(shelf, counters, monotonic)
+        self.caps = Caps(shelf, counters, monotonic)
         self._unpaid = Unpaid(shelf, accounts)
         self._anonymous = Anonymous()
         self.changes = Changes(shelf)
@@ -118,7 +118,7 @@ class Decision:
             if isinstance(found, Refusal):
                 return found
             if isinstance(found, Offer):
-                bounded = await self._caps.bound(gateway, account, tool, found)
+                bounded = await self.caps.bound(gateway, account, tool, found)
                 if isinstance(bounded, Refusal):
                     return bounded
                 found = bounded if gauge is None else replace(bounded, gauge=gauge)

@@ -247,7 +247,7 @@ class Sales:
 
         async def work(gateway: Gateway) -> str:
             if voucher.ledger != "credits":
-                caps = self._decision._caps
+                caps = self._decision.caps
                 is_spent = await caps.counts(gateway, voucher)
                 given = await gateway.corrections.take_back(voucher)
                 if is_spent:

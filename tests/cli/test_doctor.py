@@ -140,7 +140,7 @@ def _small_bill(shop: Shop) -> None:
 
 
 def _small_price(shop: Shop) -> None:
-    shop.write({"summarize": BOTH}, EVERY_PLAN.replace("$9.99", "$0.30"))
+    shop.write({"summarize": BOTH}, EVERY_PLAN.replace("$49.99", "$0.30"))
     shop.apply()
 
 
@@ -184,7 +184,7 @@ PLANTED: dict[str, tuple[Callable[[Shop], Any], str, str, str]] = {
     "wallet in euros": (_euros, "foreign_transactions", "EUR and not USD", "make-good"),
     "cancel at once": (_cancel_at_once, "cancelling", "lets customers cancel at once", "at_period_end"),
     "small bill": (_small_bill, "small_bills", "cus_demo_1 $0.15", "raise the price"),
-    "small price": (_small_price, "small_prices", "mcp:pack:starter costs $0.30", "$0.50"),
+    "small price": (_small_price, "small_prices", "mcp:plan:pro costs $0.30", "$0.50"),
     "permission": (_permission, "permissions", "write Meters", "restricted key"),
 }
 

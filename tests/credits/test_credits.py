@@ -119,6 +119,27 @@ async def test_a_dynamic_charge_takes_what_was_used(make_engine: Make, stripe: E
     assert -wallet_of(stripe)["balance"] == 10 * receipt.scale - receipt.quantity
 
 
+async def test_a_third_of_a_credit_is_rounded_up_for_each_call(make_engine: Make, stripe: EmulatorServer) -> None:
+    """No price in Stripe has to hold it, so it needs no end: 4 rows at a credit for 3 are 2 credits, 3 rows are 1."""
+    tool = a_tool(price="1 credit per 3 rows", max_units=9)
+    engine = make_engine(Credits([CreditPack(10, "$1", "Ten")]))
+    caller = await pay(engine, stripe, tool)
+    for rows, credits in ((4, "2"), (3, "1")):
+        receipt = (await admitted(engine, tool, caller)).settle(rows)
+        assert receipt is not None
+        assert receipt.meta()["credits"] == credits
+
+
+async def test_one_credit_is_and_two_are(make_engine: Make, stripe: EmulatorServer) -> None:
+    """A refusal is read by people."""
+    plan = Credits([CreditPack(3, "$1", "Three")])
+    first, second, tool = make_engine(plan), make_engine(plan), a_tool(price="1 credit")
+    caller = await pay(first, stripe, tool)
+    running = await admitted(first, tool, caller)
+    assert "Another 1 credit is set aside" in (await refused(second, a_tool("big", price="3 credits"), caller)).text
+    running.release()
+
+
 async def test_credits_that_lie_elsewhere_are_said_so(make_engine: Make, stripe: EmulatorServer) -> None:
     """A caller who is refused while another server holds their credits learns that waiting helps."""
     plan = Credits([CreditPack(10, "$1", "Ten")])

@@ -78,6 +78,10 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: CreditPack(1, ("$5", "€5"), "A"), "pack 'A' has several prices"),  # type: ignore[arg-type]  # the mistake
     (lambda: CreditPack(1, "5 credits", "A"), "price of a pack='5 credits' is not an amount of money"),
     (lambda: CreditPack(1, "$5", "***"), "pack '***' has no name to be shown"),
+    (
+        lambda: CreditPack(1, "$0.10", "Tiny"),
+        "pack 'Tiny' costs $0.10, less than Stripe charges at once; sell it for $0.50",
+    ),
     (lambda: CreditPack(1, "$5", 5), "pack 5 has no name"),  # type: ignore[arg-type]  # the mistake under test
     (lambda: Credits([]), "Credits([]) sells nothing; write Credits([CreditPack("),
     (lambda: Credits(PACK), "is no list of packs"),  # type: ignore[arg-type]  # the mistake under test
@@ -106,6 +110,10 @@ WRONG: list[tuple[Callable[[], object], str]] = [
     (lambda: PayAsYouGo(volume_discounts=5), "volume_discounts=5 is no list"),  # type: ignore[arg-type]  # the mistake
     (lambda: PayAsYouGo(volume_discounts=[100]), "volume discount 100 is not understood"),  # type: ignore[list-item]
     (lambda: PayAsYouGo(volume_discounts=[(0, 10)]), "after=0 cannot be used"),
+    (
+        lambda: PayAsYouGo(volume_discounts=(pair for pair in [(100, 20), (500, 10)])),  # type: ignore[arg-type]
+        "volume discounts [(100, 20), (500, 10)] do not rise",
+    ),
     (lambda: PayAsYouGo(volume_discounts=[(100, 10.5)]), "is not exact"),  # type: ignore[list-item]  # the mistake
     (lambda: PayAsYouGo(volume_discounts=[(100, 101)]), "percent cannot be"),
     (

@@ -170,6 +170,8 @@ def test_no_text_makes_the_parser_fail_otherwise(text: str) -> None:
         ("$1 per started 10 pages", "$1.00 per started 10 pages"),
         ("free", "free"),
         ("1 call", "1 call"),
+        ("2 calls per 100 rows", "2 calls per 100 rows"),
+        ("1 credit per 3 rows", "1 credit per 3 rows"),
     ],
 )
 def test_a_rate_is_written_for_people(price: str, text: str) -> None:

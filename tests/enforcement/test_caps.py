@@ -121,7 +121,7 @@ async def test_a_customers_own_cap_counts_when_it_is_lower(
 async def test_overage_of_a_plan_counts_and_included_calls_do_not(
     capped: Callable[..., Engine], stripe: EmulatorServer
 ) -> None:
-    """Two included calls, then 30 cents each: 50 cents buy one of these, and a second one would be ten cents too many."""
+    """Two included calls, then 30 cents each: 50 cents buy one of these; a second would be ten cents too many."""
     engine = capped("$0.50/month", Subscription("pro", "$10/month", included=2, overage="$0.30"))
     tool = a_tool()
     await engine.prepare([tool])

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stripe_meter import StripeMeter
+from stripe_meter import Free, PayAsYouGo, StripeMeter
 from stripe_meter.errors import ConfigurationError
 from stripe_meter.mcp.decorator import metered
 from tests.mcp.steps import PRICE, RECEIPT, REFUSED, Make, text_of, tool_of
@@ -164,3 +164,36 @@ async def test_a_price_that_cannot_be_read_is_refused_when_the_meter_is_built() 
         StripeMeter(prices={"look": 5})  # type: ignore[dict-item]  # the mistake under test
     with pytest.raises(ConfigurationError, match="default_price: price='cheap' is not understood"):
         StripeMeter(default_price="cheap")
+
+
+@pytest.mark.usefixtures("paid")
+async def test_a_decorated_tool_is_priced_by_the_name_that_is_listed(framework: Any, make: Make) -> None:
+    """An author who writes the name that callers see means that tool; the default would cost 167 times as much."""
+    billing = make(prices={"search-images": "$0.03", "search*": "$0.09"}, default_price="$5")
+    server = framework.server()
+
+    @server.tool(name="search-images")  # type: ignore[untyped-decorator]  # any framework's
+    @metered
+    async def search_images() -> str:
+        return ""
+
+    billing.attach(server)
+    async with framework.client(server) as client:
+        assert (await client.tools())["search-images"].meta[PRICE]["text"] == "$0.03 a call"
+        assert (await client.call("search-images")).meta[RECEIPT]["text"] == "$0.03"
+
+
+async def test_a_listed_name_may_be_free(framework: Any, make: Make) -> None:
+    """`Free(tools=…)` means the same names as `prices`: nobody is billed for what the author gives away."""
+    billing, server = make(Free(tools=["basic-*"]), PayAsYouGo(), default_price="$5"), framework.server()
+
+    @server.tool(name="basic-count")  # type: ignore[untyped-decorator]  # any framework's
+    @metered
+    async def count() -> str:
+        return "1"
+
+    billing.attach(server)
+    async with framework.client(server) as client:
+        answer = await client.call("basic-count")
+    assert text_of(answer) == "1"
+    assert answer.meta[RECEIPT]["charged"] is False

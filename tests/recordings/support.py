@@ -19,7 +19,7 @@ CASSETTES: Final = ROOT / "cassettes"
 
 def copied(folder: Path) -> Path:
     """The scenarios and their recordings, in `folder`."""
-    for part in ("tests/scenarios", "cassettes"):
+    for part in ("tests/scenarios", "tests/guard", "cassettes"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("tests/__init__.py", "tests/conftest.py", "pyproject.toml"):
         shutil.copy(ROOT / part, folder / part)

@@ -14,11 +14,11 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.server.mcpserver import MCPServer
 
 import stripe_meter
-from stripe_meter import StripeMeter
+from stripe_meter import PayAsYouGo, StripeMeter, metered
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.errors import ConfigurationError, StripeUnavailable
 from stripe_meter.settings import Settings
-from stripe_meter.testing import HandClock, customer, use
+from stripe_meter.testing import HandClock, customer, emulated_stripe, use
 from tests.testing.conftest import call, shop
 
 pytestmark = pytest.mark.anyio
@@ -38,6 +38,32 @@ async def summarize(url: str) -> str:
 
 mcp.run("stdio")
 """
+
+
+async def test_usage_is_found_where_tools_share_a_meter() -> None:
+    """`PayAsYouGo(meter="price")`: two tools at $1 count on one meter, which is asked for by the name of either."""
+    with emulated_stripe():
+        server = MCPServer("Shared")
+        billing = StripeMeter([PayAsYouGo(meter="price")])
+        billing.attach(server)
+
+        @server.tool()
+        @metered("$1")
+        async def one() -> str:
+            return ""
+
+        @server.tool()
+        @metered("$1")
+        async def other() -> str:
+            return ""
+
+        caller = await customer(server)
+        async with Client(server) as client:
+            with caller.calling():
+                for tool in ("one", "other"):
+                    await client.call_tool(tool, {})
+        assert (caller.usage("one"), caller.usage("other")) == (2, 2)
+        billing.close()
 
 
 @pytest.mark.usefixtures("stripe_billing")
