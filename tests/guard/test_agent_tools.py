@@ -72,7 +72,7 @@ def shop(line: str, stripe: EmulatorServer) -> Iterator[Shop]:
 
 async def test_the_tools_are_listed_only_where_the_author_asks_for_them(shop: Shop, line: str) -> None:
     """Opt-in, free whatever a price list says, and without a parameter that could name a customer."""
-    async with drivers.in_memory(line, shop.server) as client:
+    async with drivers.over_http(line, shop.url, {}) as client:
         listed = await client.tools()
     assert set(listed) == NAMES | {"summarize"}
     for name in NAMES:

@@ -6,7 +6,6 @@ reads in an answer. No socket is opened: the HTTP stays in this process.
 
 from __future__ import annotations
 
-import asyncio
 import html
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -26,6 +25,7 @@ from stripe_meter.domain.identity import ApiKey
 from stripe_meter.domain.plans import Plan
 from stripe_meter.domain.usage import Call
 from stripe_meter.gateway.checkout import Order
+from tests.conftest import caught_up
 
 #: A text that every tool of the shop fails on.
 BROKEN: Final = "broken"
@@ -136,17 +136,7 @@ class Shop:
     async def _catch_up(self) -> None:
         """Let a server that sells credits look for money that came while it was away, before its callers come."""
         await self.prices()
-        engine = self.billing.engine
-
-        async def begun(gateway: object) -> None:
-            """What was asked for before this has begun."""
-
-        await engine.thread.call(begun, 5.0)
-        for _ in range(1000):
-            if not engine.sales.webhooks.stats.waiting:
-                return
-            await asyncio.sleep(0.005)
-        raise AssertionError("the server does not end to look for what came while it was away")
+        await caught_up(self.billing.engine)
 
     async def call(self, tool: str, text: str = "a page", *, key: ApiKey | None = None) -> Answer:
         """One call by an MCP client of its own; with `key` in its header, else by a stranger."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import anyio
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -52,6 +53,14 @@ async def test_the_figures_are_those_of_the_calls(make_engine: Callable[..., Eng
 
 async def test_probes_ask_stripe_nothing(site: Site) -> None:
     """A probe every second must not eat the account's reads."""
+
+    async def begun(gateway: object) -> None:
+        """What the start of the server asked for has begun."""
+
+    await site.engine.thread.call(begun, 5.0)
+    with anyio.fail_after(5):
+        while site.engine.sales.webhooks.stats.waiting:
+            await anyio.sleep(0.01)
     before = len(site.stripe.emulator.requests)
     async with site.client("127.0.0.1") as client:
         for path in ("healthz", "readyz", "metrics", "admin/stats", "openapi.json"):
