@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import os
@@ -137,3 +138,17 @@ def quiet_frameworks() -> Iterator[None]:
     yield
     for logger, state in zip(noisy, before, strict=True):
         logger.disabled = state
+
+
+async def caught_up(engine: Engine) -> None:
+    """Wait until a server that was just started has looked for what came while it was away."""
+
+    async def begun(gateway: object) -> None:
+        """What was asked for before this has begun."""
+
+    await engine.thread.call(begun, 5.0)
+    for _ in range(1000):
+        if not engine.sales.webhooks.stats.waiting:
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("the server does not end to look for what came while it was away")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import anyio
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -15,7 +14,7 @@ from stripe_meter.enforcement.engine import Engine
 from stripe_meter.meter import StripeMeter
 from stripe_meter.settings import Settings
 from stripe_meter.web.routes import app
-from tests.conftest import a_tool, pay
+from tests.conftest import a_tool, caught_up, pay
 from tests.enforcement.test_engine import admitted
 from tests.web.conftest import Site
 
@@ -53,14 +52,7 @@ async def test_the_figures_are_those_of_the_calls(make_engine: Callable[..., Eng
 
 async def test_probes_ask_stripe_nothing(site: Site) -> None:
     """A probe every second must not eat the account's reads."""
-
-    async def begun(gateway: object) -> None:
-        """What the start of the server asked for has begun."""
-
-    await site.engine.thread.call(begun, 5.0)
-    with anyio.fail_after(5):
-        while site.engine.sales.webhooks.stats.waiting:
-            await anyio.sleep(0.01)
+    await caught_up(site.engine)
     before = len(site.stripe.emulator.requests)
     async with site.client("127.0.0.1") as client:
         for path in ("healthz", "readyz", "metrics", "admin/stats", "openapi.json"):
