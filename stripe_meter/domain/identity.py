@@ -23,6 +23,8 @@ METADATA_KEY: Final = "stripe_meter_key_"
 METADATA_PRINCIPAL: Final = "stripe_meter_principal"
 #: Metadata key that names the customer who holds this one's prepaid credits.
 METADATA_WALLET: Final = "stripe_meter_wallet"
+#: Namespace of who sets none.
+_USUAL: Final = "mcp"
 #: Metadata key of such a holder: the customer whose credits these are.
 METADATA_WALLET_FOR: Final = "stripe_meter_wallet_for"
 #: Metadata key under which a customer's own spend cap stands, in whole minor units.
@@ -36,6 +38,11 @@ _ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 
 #: Characters of the longest issuer or subject; no identity provider writes more than 255 into one.
 _LONGEST_NAME: Final = 1024
+
+
+def wallet_name(namespace: str) -> str:
+    """Metadata key that names the wallet of one namespace: credits of another one may be worth something else."""
+    return METADATA_WALLET if namespace == _USUAL else f"sm_wallet_{namespace}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain.account import METADATA_DISPUTE, Account, Item, Subscription
 from stripe_meter.domain.blueprint import Tier
-from stripe_meter.domain.identity import METADATA_CAP, METADATA_WALLET, stored_keys
+from stripe_meter.domain.identity import METADATA_CAP, stored_keys, wallet_name
 from stripe_meter.domain.migration import METADATA_SINCE
 from stripe_meter.domain.units import METADATA_UNIT, Unit, unit_said
 from stripe_meter.errors import StripeRejected
@@ -73,7 +73,7 @@ class Accounts:
         return Account(
             customer.id,
             subscription=await self._subscription(oldest, customer) if oldest is not None else None,
-            wallet=plain(customer.metadata).get(METADATA_WALLET),
+            wallet=plain(customer.metadata).get(wallet_name(self._namespace)),
             cap=_whole(plain(customer.metadata).get(METADATA_CAP)),
             top_up=agreed_card(plain(customer.metadata)),
             keys=stored_keys(plain(customer.metadata)),

@@ -60,7 +60,7 @@ class Gateway:
         self.plan_changes = PlanChanges(self.connection, namespace, settings.key())
         self.portal = Portal(self.connection, namespace)
         self.setups = Setups(self.connection, namespace)
-        self.top_ups = TopUps(self.connection)
+        self.top_ups = TopUps(self.connection, namespace)
         self.usage = Usage(self.connection)
         self.wallets = Wallets(self.connection, namespace)
         self.single = SingleRoad(self.connection)

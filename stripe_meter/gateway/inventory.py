@@ -8,7 +8,7 @@ https://docs.stripe.com/api/prices/list · https://docs.stripe.com/api/paginatio
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -91,7 +91,10 @@ class Inventories:
             most: Pages of customers to look through.
         """
         rows = await every(self._connection, lambda client, page: client.v1.customers.list_async(page), most=most)
-        return [str(row.id) for row in rows if METADATA_WALLET_FOR in plain(row.metadata)], len(rows)
+        return [str(row.id) for row in rows if self._is_wallet(plain(row.metadata))], len(rows)
+
+    def _is_wallet(self, metadata: Mapping[str, str]) -> bool:
+        return METADATA_WALLET_FOR in metadata and metadata.get(MARK, self._namespace) == self._namespace
 
     async def _features(self, wanted: set[str]) -> tuple[FoundFeature, ...]:
         rows = await every(

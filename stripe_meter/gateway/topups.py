@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from stripe_meter.domain.identity import METADATA_WALLET
+from stripe_meter.domain.identity import wallet_name
 from stripe_meter.gateway.connection import Connection, plain
 from stripe_meter.gateway.limiter import Priority
 
@@ -62,8 +62,9 @@ class TopUpState:
 class TopUps:
     """Reads and writes what stands in a customer's metadata."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, namespace: str) -> None:
         self._connection = connection
+        self._wallet = wallet_name(namespace)
 
     async def read(self, customer: str) -> TopUpState:
         """How it stands now; nobody has agreed to anything when the customer was deleted."""
@@ -78,7 +79,7 @@ class TopUps:
         return TopUpState(
             agreed_card(metadata),
             default if isinstance(default, str) else None,
-            metadata.get(METADATA_WALLET),
+            metadata.get(self._wallet),
             month,
             bought,
             failed,

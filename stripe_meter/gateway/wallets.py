@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
-from stripe_meter.domain.identity import METADATA_WALLET, METADATA_WALLET_FOR
+from stripe_meter.domain.identity import METADATA_WALLET_FOR, wallet_name
 from stripe_meter.errors import ConfigurationError, StripeRejected
 from stripe_meter.gateway.checkout import METADATA_CONSENT, METADATA_UNITS
 from stripe_meter.gateway.connection import Connection, plain
@@ -104,17 +104,20 @@ class Wallets:
     def __init__(self, connection: Connection, namespace: str) -> None:
         self._connection = connection
         self._namespace = namespace
+        self._name = wallet_name(namespace)
 
     async def of(self, customer: str) -> str | None:
         """The wallet of `customer` (`cus_…`), if there is one.
 
         Raises:
-            ConfigurationError: There is no such customer any more.
+            ConfigurationError: There is no such customer any more, or it is a wallet itself.
         """
         found = await self._connection.read(lambda client: client.v1.customers.retrieve_async(customer))
         if getattr(found, "deleted", False):
             raise ConfigurationError(f"{customer} was deleted in this Stripe account; name a customer that exists")
-        return plain(found.metadata).get(METADATA_WALLET)
+        if (owner := plain(found.metadata).get(METADATA_WALLET_FOR)) is not None:
+            raise ConfigurationError(f"{customer} holds the credits of {owner}; name {owner} instead")
+        return plain(found.metadata).get(self._name)
 
     async def ensure(self, customer: str) -> str:
         """The wallet of `customer`, made now if there is none."""
@@ -129,12 +132,12 @@ class Wallets:
                 },
                 options,
             ),
-            key=f"wallet:{customer}",
+            key=f"wallet:{self._namespace}:{customer}",
             priority=Priority.PURCHASE,
         )
         await self._connection.write(
             lambda client, options: client.v1.customers.update_async(
-                customer, {"metadata": {METADATA_WALLET: made.id}}, options
+                customer, {"metadata": {self._name: made.id}}, options
             ),
             priority=Priority.PURCHASE,
         )

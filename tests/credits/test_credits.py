@@ -274,3 +274,24 @@ async def test_a_price_finer_than_the_credits_that_were_sold_is_refused(
     await make_engine(Credits([STARTER])).prepare([a_tool(price="1 credit")])
     with pytest.raises(ConfigurationError, match="finer part of a credit"):
         await make_engine(Credits([STARTER])).prepare([a_tool(price="0.5 credits")])
+
+
+async def test_credits_of_one_namespace_are_none_of_another(make_engine: Make, stripe: EmulatorServer) -> None:
+    """There a credit may be a tenth of one here, so who has 100 here has none there until they buy some."""
+    engine, tool = make_engine(Credits([STARTER])), a_tool(price="1 credit")
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    await call(engine, tool, caller, 1)
+    other = make_engine(Credits([STARTER]), namespace="two")
+    await other.prepare([tool])
+    assert (await refused(other, tool, caller)).reason == "payment_required"
+
+
+async def test_a_wallet_gets_no_wallet(make_engine: Make, stripe: EmulatorServer) -> None:
+    """What was granted to it could never be spent."""
+    engine, tool = make_engine(Credits([STARTER])), a_tool(price="1 credit")
+    await engine.prepare([tool])
+    await pay(engine, stripe, tool)
+    wallet = wallet_of(stripe)["id"]
+    with pytest.raises(ConfigurationError, match="holds the credits of cus_"):
+        await engine.thread.call(lambda gateway: gateway.wallets.ensure(wallet), 5.0)

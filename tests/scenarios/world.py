@@ -21,7 +21,7 @@ import stripe
 from click.testing import CliRunner
 
 from stripe_meter.cli import keys
-from stripe_meter.domain.identity import ApiKey
+from stripe_meter.domain.identity import ApiKey, wallet_name
 from stripe_meter.domain.plans import Plan
 from stripe_meter.emulator.browser import pay_by_forms
 from tests.scenarios.backends import Backend
@@ -200,7 +200,7 @@ class World:
 
     def credits(self, customer: str) -> int:
         """What their wallet holds; Stripe keeps it as a balance in the customer's favour."""
-        wallet = self.seller.customers.retrieve(customer).metadata["stripe_meter_wallet"]
+        wallet = self.seller.customers.retrieve(customer).metadata[wallet_name(self.namespace)]
         return -int(self.seller.customers.retrieve(wallet).balance)
 
     def days_pass(self, days: int) -> None:
