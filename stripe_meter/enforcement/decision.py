@@ -24,6 +24,7 @@ from stripe_meter.enforcement.credits.refills import Refills
 from stripe_meter.enforcement.gate import Admission, Offer
 from stripe_meter.enforcement.identity.anonymous import Anonymous
 from stripe_meter.enforcement.ledgers import Allowance, Metered, PlanCalls, Spent, day_and_time
+from stripe_meter.enforcement.unnoticed import Unnoticed
 from stripe_meter.enforcement.unpaid import Unpaid
 from stripe_meter.errors import StripeMeterError
 
@@ -80,6 +81,7 @@ class Decision:
         self._metered = Metered(monotonic)
         self.caps = Caps(shelf, counters, monotonic)
         self._unpaid = Unpaid(shelf, accounts)
+        self._unnoticed = Unnoticed(accounts)
         self._anonymous = Anonymous()
         self.changes = Changes(shelf)
         #: Links to our own pages, once there is a counter to serve them.
@@ -136,7 +138,24 @@ class Decision:
             if found is not None and (spent is None or found.ledger == "credits"):
                 # Credits can be bought; an allowance has to be waited for.
                 spent = found
+        newer = await self._noticed(gateway, account, caller)
+        if newer is not None:
+            return await self._judge(gateway, newer, tool, caller)
         return await self._refuse(gateway, account, caller, tool, spent)
+
+    async def _noticed(self, gateway: Gateway, account: Account, caller: Caller) -> Account | None:
+        """The account after a purchase that this process was not told of; None where there is none."""
+        offering = self._shelf.offering
+        has_packs = offering.credits is not None
+        is_subscribed = account.subscription is not None
+        if not has_packs and (is_subscribed or all(isinstance(plan, Free) for plan in offering.plans)):
+            return None
+        noticed = await self._unnoticed.look(gateway, account, has_packs=has_packs)
+        if noticed is None:
+            return None
+        if noticed.wallet is not None:
+            self.prepaid.granted(noticed.wallet)
+        return self._callers.remember(caller, await self.once(gateway, noticed.account))
 
     def _is_running(self, offer: Offer) -> bool:
         return self._accounts.monotonic() < offer.period_ends

@@ -16,6 +16,7 @@ from stripe_meter.domain.identity import ApiKey, Caller
 from stripe_meter.enforcement import audit
 from stripe_meter.enforcement.cards import keep_card
 from stripe_meter.enforcement.credits.grants import grant_pack
+from stripe_meter.enforcement.guesses import Guesses
 from stripe_meter.errors import IdempotencyConflict, StripeRejected, StripeUnavailable, TooMany
 
 if TYPE_CHECKING:
@@ -38,6 +39,13 @@ _MOST: Final = 10_000
 _REUSE: Final = 600.0
 #: Under this name stands the purchase of a process that serves one caller.
 _LOCAL: Final = "local"
+
+
+class JustPaid(StripeUnavailable):
+    """No other link is given out: the last one has been paid, and the next call notices."""
+
+    def __init__(self) -> None:
+        super().__init__("a payment has just come in", ambiguous=False, retry_after=2.0)
 
 
 @dataclass(slots=True)
@@ -82,6 +90,9 @@ class Purchases:
         # Sessions that were found paid; each is looked into once.
         self._paid: dict[str, None] = {}
         self._made: deque[float] = deque(maxlen=STRANGERS_A_MINUTE)
+        # Sessions that this process made.
+        self._ours: dict[str, None] = {}
+        self._guesses = Guesses(monotonic)
 
     async def link(self, gateway: Gateway, customer: str, order: Order, pages: str, *, is_wanted: bool = False) -> str:
         """The Checkout link of a known customer; the one they had for something else is closed.
@@ -90,21 +101,24 @@ class Purchases:
             customer: `cus_…`.
             order: What is sold.
             pages: Base URL of our own pages.
-            is_wanted: They ask for this very thing, so that one bought before stands in nobody's way.
+            is_wanted: They ask for this very thing, so that one they were given before stands in nobody's way.
 
         Raises:
-            StripeUnavailable: They have just paid by that one; ask again.
+            JustPaid: They have just paid by that one; ask again.
         """
         known = self._open.get(customer)
         now = gateway.connection.clock.now()
         if known is not None and known.order != order and known.session.expires_at > now:
             # Two open links would make two subscriptions, and both would bill the same call.
-            if not await gateway.checkout.expire(known.session.id):
-                known.looks = 0
-                raise StripeUnavailable("a payment has just come in", ambiguous=False, retry_after=2.0)
+            await self._close(gateway, known)
             self._open.pop(customer, None)
         if known is None or known.order != order or known.session.expires_at <= now:
-            over = None if is_wanted else lambda session: self._was_paid(customer, session, order)
+
+            async def over(session: Session) -> None:
+                if is_wanted and await _has_nothing_to_give(gateway, session):
+                    return
+                self._was_paid(customer, session, order)
+
             session = await gateway.checkout.for_customer(customer, order, pages, over)
             known = self._remember(customer, session, order)
         return str(known.session.url)
@@ -114,7 +128,10 @@ class Purchases:
 
         Raises:
             TooMany: Strangers asked for too many links.
+            JustPaid: A local caller has just paid by the link they had; ask again.
         """
+        if caller.is_local:
+            return await self._link_for_local(gateway, order, pages)
         name = _name(caller)
         known = self._open.get(name)
         if known is not None and known.is_due(self._monotonic()):
@@ -122,10 +139,33 @@ class Purchases:
             session = await gateway.checkout.read(known.session.id)
             known = known if session.status == "open" else None
         if known is None or known.order != order or self._monotonic() - known.since > _REUSE:
-            self._count_stranger()
+            self.count_stranger()
             session = await gateway.checkout.for_anybody(order, pages)
             known = self._remember(name, session, order)
         return str(known.session.url)
+
+    async def _link_for_local(self, gateway: Gateway, order: Order, pages: str) -> str:
+        """The one link of a process that serves one caller, who is recognised by paying it: two would be paid twice."""
+        known = self._open.get(_LOCAL)
+        if known is None or known.order != order or known.session.expires_at <= gateway.connection.clock.now():
+            self.count_stranger()
+            session = await gateway.checkout.for_anybody(order, pages)
+            # Whatever stands here by now, it may have come while this one was made.
+            while (known := self._open.get(_LOCAL)) is not None:
+                try:
+                    await self._close(gateway, known)
+                except JustPaid:
+                    await gateway.checkout.expire(session.id)
+                    raise
+                if self._open.get(_LOCAL) is known:
+                    del self._open[_LOCAL]
+            known = self._remember(_LOCAL, session, order)
+        return str(known.session.url)
+
+    async def _close(self, gateway: Gateway, known: Purchase) -> None:
+        if not await gateway.checkout.expire(known.session.id):
+            known.looks = 0
+            raise JustPaid
 
     async def look(self, gateway: Gateway, customer: str) -> str | None:
         """See whether a customer's link is still open, and forget it if not.
@@ -150,8 +190,10 @@ class Purchases:
         Raises:
             TooMany: Strangers asked for too many links.
         """
-        self._count_stranger()
-        return str((await gateway.checkout.for_anybody(order, pages)).url)
+        self.count_stranger()
+        session = await gateway.checkout.for_anybody(order, pages)
+        self._is_ours(session)
+        return str(session.url)
 
     def is_due(self, customer: str, *, only_packs: bool) -> bool:
         """Whether it is time to look if a customer has paid; counts as a look.
@@ -198,11 +240,37 @@ class Purchases:
         if known is not None and known.order.mode == "subscription":
             del self._open[customer]
 
-    async def complete(self, gateway: Gateway, session_id: str, claim: str | None) -> Completion:
-        """The payer is back: find out who they are, and make their API key if they came without identity."""
+    async def complete(
+        self, gateway: Gateway, session_id: str, claim: str | None, client: str | None = None
+    ) -> Completion:
+        """The payer is back: find out who they are, and make their API key if they came without identity.
+
+        Args:
+            client: The address that says so, which may be guessing; None for the author's own code.
+
+        Raises:
+            TooMany: Stripe was asked too often about sessions that nobody has paid.
+        """
+        if self._guesses.is_nobodys(session_id):
+            return Completion(None)
+        if client is None:
+            return await self._complete(gateway, session_id, claim)
+        take_back = self._guesses.count(client, is_ours=session_id in self._ours)
+        try:
+            done = await self._complete(gateway, session_id, claim)
+        except StripeUnavailable:
+            take_back()
+            raise
+        if done.customer is not None:
+            take_back()
+        return done
+
+    async def _complete(self, gateway: Gateway, session_id: str, claim: str | None) -> Completion:
         try:
             session = await gateway.checkout.read(session_id)
-        except StripeRejected:
+        except StripeRejected as error:
+            if error.code == "resource_missing":
+                self._guesses.nobodys(session_id)
             return Completion(None)
         if session.payment is not None:
             await grant_pack(gateway, session.payment)
@@ -230,7 +298,7 @@ class Purchases:
             return
         self._seen(session)
         self._remember(customer, session, order)
-        raise StripeUnavailable("a payment has just come in", ambiguous=False, retry_after=2.0)
+        raise JustPaid
 
     def _seen(self, session: Session) -> None:
         if session.status == "complete" and session.id not in self._paid:
@@ -240,7 +308,8 @@ class Purchases:
             self._paid.pop(next(iter(self._paid)))
         self._paid[session.id] = None
 
-    def _count_stranger(self) -> None:
+    def count_stranger(self) -> None:
+        """Somebody nobody knows asks for what costs requests at Stripe. Raises `TooMany` past their budget."""
         now = self._monotonic()
         if len(self._made) == STRANGERS_A_MINUTE and now - self._made[0] < 60.0:
             raise TooMany("Too many people are asking for a payment link at once.", retry_after=10.0)
@@ -250,7 +319,13 @@ class Purchases:
         while len(self._open) >= _MOST:
             self._open.pop(next(iter(self._open)))
         purchase = self._open[name] = Purchase(session, order, self._monotonic())
+        self._is_ours(session)
         return purchase
+
+    def _is_ours(self, session: Session) -> None:
+        while len(self._ours) >= _MOST:
+            self._ours.pop(next(iter(self._ours)))
+        self._ours[session.id] = None
 
     def _forget(self, session: Session) -> None:
         for name in [name for name, purchase in self._open.items() if purchase.session.id == session.id]:
@@ -260,4 +335,12 @@ class Purchases:
 
 
 def _name(caller: Caller) -> str:
-    return _LOCAL if caller.is_local else f"client:{caller.client}"
+    return f"client:{caller.client}"
+
+
+async def _has_nothing_to_give(gateway: Gateway, session: Session) -> bool:
+    """Whether a session that is over left no credits that were paid and not given."""
+    if session.status != "complete" or session.payment is None:
+        return True
+    payment = await gateway.wallets.payment(session.payment)
+    return not payment.is_paid or payment.granted is not None

@@ -7,6 +7,8 @@ Decides nothing about calls; what a purchase changes there, the next call finds 
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from stripe_meter.domain.identity import Caller, Principal
 from stripe_meter.domain.receipts import Sealer
-from stripe_meter.enforcement.accounts import AccountCache
+from stripe_meter.enforcement.accounts import PATIENCE, AccountCache
 from stripe_meter.enforcement.callers import Callers
 from stripe_meter.enforcement.cards import keep_card
 from stripe_meter.enforcement.decision import Decision
@@ -24,6 +26,7 @@ from stripe_meter.enforcement.selling import Bought, Selling
 from stripe_meter.enforcement.shelf import Shelf
 from stripe_meter.enforcement.shopfront import Shopfront
 from stripe_meter.enforcement.webhooks.inbox import Inbox
+from stripe_meter.errors import StripeMeterError
 
 if TYPE_CHECKING:
     from stripe_meter.domain.meter_errors import MeterError
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
     from stripe_meter.gateway.portal import Flow
     from stripe_meter.gateway.setup import SetupIntent
     from stripe_meter.settings import Settings
+
+log = logging.getLogger("stripe_meter")
 
 T = TypeVar("T")
 
@@ -74,24 +79,41 @@ class Sales:
         """The latest reports of usage that Stripe took and did not count; they come by webhook. Oldest first."""
         return list(self.webhooks.meter_errors)
 
-    async def complete(self, session: str, claim: str | None) -> Completion:
+    async def complete(self, session: str, claim: str | None, client: str | None = None) -> Completion:
         """A payer came back from Checkout: notice the purchase, and make their key if they came without identity.
 
+        Args:
+            client: The address that says so; what it guesses is counted. None for the author's own code.
+
         Raises:
+            TooMany: This client, or all together, named too many sessions that nobody has paid.
             StripeMeterError: It could not be looked up now; the page may be loaded again.
         """
 
         async def work(gateway: Gateway) -> Completion:
-            done = await self._purchases.complete(gateway, session, claim)
-            if done.customer is not None:
-                account = await self._decision.once(gateway, await self._accounts.refresh(done.customer))
-                if account.wallet is not None:
-                    self._decision.prepaid.granted(account.wallet)
-            if done.beneficiary is not None and self._accounts.get(done.beneficiary) is not None:
-                await self._refilled(done.beneficiary)
+            done = await self._purchases.complete(gateway, session, claim, client)
+            if done.key is None:
+                await self._noticed(gateway, done)
+                return done
+            # The key is shown this once: whatever fails from here on must not take it away.
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    await self._noticed(gateway, done)
+            except (StripeMeterError, TimeoutError) as error:
+                why = str(error) or "Stripe is slow"
+                log.warning("%s has their key; what they bought is looked up at their call: %s", done.customer, why)
             return done
 
-        return await self._thread.call(work, self._settings().timeout)
+        return await self._sell(work, stock=False)
+
+    async def _noticed(self, gateway: Gateway, done: Completion) -> None:
+        """Calls of who paid, and of whom it was paid for, are decided by what they have now."""
+        if done.customer is not None:
+            account = await self._decision.once(gateway, await self._accounts.refresh(done.customer))
+            if account.wallet is not None:
+                self._decision.prepaid.granted(account.wallet)
+        if done.beneficiary is not None and self._accounts.get(done.beneficiary) is not None:
+            await self._refilled(done.beneficiary)
 
     async def checkout(
         self,
@@ -101,6 +123,7 @@ class Sales:
         pack: str | None = None,
         pages: str,
         metadata: Mapping[str, str] = MappingProxyType({}),
+        may_change: bool = True,
     ) -> str:
         """Link to the page on which a plan or a pack is bought; whoever is subscribed changes what they have there.
 
@@ -110,13 +133,16 @@ class Sales:
             pack: Name of a credit pack.
             pages: Base URL of our own pages.
             metadata: For session, subscription or payment, and invoice.
+            may_change: Who asks is the customer; else they are led to a Checkout and to nothing they have already.
 
         Raises:
             NotForSale: It is not on offer, or not to this customer.
             ConfigurationError: The metadata is over Stripe's limits.
             StripeMeterError: Stripe could not be asked; try again.
         """
-        return await self._sell(lambda gateway: self._selling.checkout(gateway, customer, plan, pack, pages, metadata))
+        return await self._sell(
+            lambda gateway: self._selling.checkout(gateway, customer, plan, pack, pages, metadata, may_change)
+        )
 
     async def portal(self, customer: str, *, return_url: str, flow: Flow | None = None) -> str:
         """Link to Stripe's portal: card, invoices, cancelling at the end of the period.
@@ -152,19 +178,27 @@ class Sales:
 
         return await self._sell(work, stock=False)
 
-    async def payment_link(self, pack: str, customer: str | None = None) -> str:
+    async def payment_link(self, pack: str, customer: str | None = None, *, is_stranger: bool = False) -> str:
         """The lasting link that sells a pack, found again or made.
 
         Args:
             pack: Its name.
             customer: Whose credits they will be, `cus_…`, whoever pays; unless given, whoever pays.
+            is_stranger: Somebody nobody knows asks, of whom only so many are served.
 
         Raises:
             NotForSale: No pack is called so.
+            TooMany: Strangers asked for too many links.
         """
         settings = self._settings()
         public = None if settings.public_url is None else await self.pages()
-        return await self._sell(lambda gateway: self._selling.payment_link(gateway, pack, public, customer))
+
+        async def work(gateway: Gateway) -> str:
+            if is_stranger:
+                self._purchases.count_stranger()
+            return await self._selling.payment_link(gateway, pack, public, customer)
+
+        return await self._sell(work)
 
     async def buy(self, customer: str, pack: str, *, once: str, pages: str) -> Bought:
         """Charge the saved card of a customer who asks for a pack now; where it cannot be, a link to pay by.

@@ -16,6 +16,7 @@ from stripe_meter.domain.plans import Credits, Free, PayAsYouGo
 from stripe_meter.enforcement import audit
 from stripe_meter.enforcement.credits.grants import grant_pack
 from stripe_meter.enforcement.credits.refills import bill
+from stripe_meter.enforcement.purchases import JustPaid
 from stripe_meter.errors import ConfigurationError, NotForSale, StripeUnavailable
 
 if TYPE_CHECKING:
@@ -62,14 +63,18 @@ class Selling:
         pack: str | None,
         pages: str,
         metadata: Mapping[str, str],
+        may_change: bool,
     ) -> str:
-        """The page on which `customer` buys a plan or a pack, or changes the subscription they have."""
+        """The page on which `customer` buys a plan or a pack, or changes the subscription they have, if they may."""
         order = replace(self._order(plan, pack), metadata=checked(metadata))
         if customer is None:
             return await self._purchases.link_for_anybody(gateway, order, pages)
         if order.mode != "subscription":
             return await self._link(gateway, customer, order, pages)
-        instead = await self._instead(gateway, await self._known(customer), order.plan, pages)
+        account = await self._known(customer)
+        if account.subscription is not None and not may_change:
+            raise NotForSale(f"{customer} is subscribed already; a link to choose a plan changes nothing of that")
+        instead = await self._instead(gateway, account, order.plan, pages)
         if instead is not None:
             return instead
         url = await self._link(gateway, customer, order, pages)
@@ -126,10 +131,19 @@ class Selling:
 
     async def _link(self, gateway: Gateway, customer: str, order: Order, pages: str) -> str:
         """Somebody wants to buy now, so what they paid a minute ago is no link any more."""
+        await self._look(gateway, customer)
+        try:
+            return await self._purchases.link(gateway, customer, order, pages, is_wanted=True)
+        except JustPaid:
+            # They may not know that they have what they ask for; asking again buys it again.
+            await self._look(gateway, customer)
+            raise
+
+    async def _look(self, gateway: Gateway, customer: str) -> None:
         wallet = await self._purchases.look(gateway, customer)
         if wallet is not None:
             self._prepaid.granted(wallet)
-        return await self._purchases.link(gateway, customer, order, pages, is_wanted=True)
+            await self._accounts.refresh(customer)
 
     def _order(self, plan: str | None, pack: str | None) -> Order:
         if pack is not None:

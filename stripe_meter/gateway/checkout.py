@@ -20,7 +20,7 @@ from stripe_meter.gateway.connection import Connection, plain
 from stripe_meter.gateway.limiter import Priority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     import stripe
 
@@ -108,7 +108,7 @@ class Checkout:
         self._namespace = namespace
 
     async def for_customer(
-        self, customer: str, order: Order, pages: str, over: Callable[[Session], None] | None = None
+        self, customer: str, order: Order, pages: str, over: Callable[[Session], Awaitable[None]] | None = None
     ) -> Session:
         """The open session of a known customer, the same in every process for about half a day.
 
@@ -134,7 +134,7 @@ class Checkout:
             if not replayed or (session := await self.read(session.id)).status == "open":
                 return session
             if over is not None:
-                over(session)
+                await over(session)
         # Somebody buys the same thing again and again; from here on each link is a new one.
         session, _ = await self._create(params, None, Priority.PURCHASE)
         return session

@@ -21,9 +21,10 @@ async def plans(visit: Visit) -> Response:
     """The chooser page."""
     actor = await visit.actor("plans")
     window = await visit.front.window(actor.customer, actor.tool)
-    token = visit.front.token("plans", actor.who, actor.tool)
-    portal = None if actor.customer is None else visit.front.token("portal", actor.customer)
-    page = choose.plans(await visit.shop(), window, token, tool=actor.tool, portal=portal)
+    # The link of a refusal is read by agents and in chats: it must not lead to the card and the invoices.
+    is_proved = actor.customer is not None and not visit.has_link
+    portal = visit.front.token("portal", actor.who) if is_proved else None
+    page = choose.plans(await visit.shop(), window, visit.link("plans", actor), tool=actor.tool, portal=portal)
     return html(page, to=visit.leaves_for())
 
 
@@ -39,8 +40,14 @@ async def checkout(visit: Visit) -> Response:
     if actor.is_local:
         url = await visit.front.buy_locally(plan, pack, visit.pages())
     else:
-        metadata = _metadata(visit)
-        url = await visit.engine.sales.checkout(actor.customer, plan, pack=pack, pages=visit.pages(), metadata=metadata)
+        url = await visit.engine.sales.checkout(
+            actor.customer,
+            plan,
+            pack=pack,
+            pages=visit.pages(),
+            metadata=_metadata(visit),
+            may_change=not visit.has_link,
+        )
     return leave(visit, url)
 
 
@@ -49,14 +56,17 @@ async def links(visit: Visit) -> Response:
     actor = await visit.actor("plans")
     window = await visit.front.window(actor.customer)
     wares = [ware for ware in window.wares if ware.pack is not None]
-    page = choose.packs(await visit.shop(), wares, visit.front.token("plans", actor.who))
+    page = choose.packs(await visit.shop(), wares, visit.link("plans", actor))
     return html(page, to=visit.leaves_for())
 
 
 async def link(visit: Visit) -> Response:
     """The lasting link of one pack, for the customer who asks where one is known."""
     actor = await visit.actor("plans")
-    return leave(visit, await visit.engine.sales.payment_link(visit.sent["pack"], actor.customer))
+    is_stranger = actor.customer is None
+    return leave(
+        visit, await visit.engine.sales.payment_link(visit.sent["pack"], actor.customer, is_stranger=is_stranger)
+    )
 
 
 async def signup(visit: Visit) -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
     from stripe_meter.enforcement.engine import Engine
     from stripe_meter.web.operations import Operation
 
-_FORWARDED: Final = ("forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto")
+#: Headers by which a proxy says that it stands between, beside whatever begins with `x-forwarded-`.
+_FORWARDED: Final = frozenset(
+    ("forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip", "x-cluster-client-ip")
+)
 
 
 class Guards:
@@ -52,9 +56,10 @@ class Guards:
 
     @staticmethod
     def _is_admin(request: Request, client: str, networks: tuple[Network, ...]) -> bool:
-        # Behind a proxy on this machine everybody's socket is loopback.
-        is_proxied = _is_loopback(client) and any(name in request.headers for name in _FORWARDED)
-        return not is_proxied and _is_in(client, networks)
+        # Behind a proxy on this machine everybody's socket is loopback; so is that of a browser here, for any site
+        # that lets its own name point to this machine.
+        is_from_elsewhere = _is_loopback(client) and (_is_proxied(request) or not _is_asked_here(request))
+        return not is_from_elsewhere and _is_in(client, networks)
 
 
 def _is_own(engine: Engine, request: Request) -> bool:
@@ -83,9 +88,23 @@ def _is_in(client: str, networks: tuple[Network, ...]) -> bool:
 
 def _is_loopback(client: str) -> bool:
     try:
-        return ip_address(client).is_loopback
+        address = ip_address(client)
     except ValueError:
         return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def _is_proxied(request: Request) -> bool:
+    return any(name in _FORWARDED or name.startswith("x-forwarded-") for name in request.headers)
+
+
+def _is_asked_here(request: Request) -> bool:
+    """Whether the request names this machine as the host it is for."""
+    try:
+        host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
+    except ValueError:
+        return False
+    return host == "localhost" or _is_loopback(host)
 
 
 def _closed() -> Refused:

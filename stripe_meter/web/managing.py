@@ -15,7 +15,7 @@ from stripe_meter.web import change as words
 from stripe_meter.web import choose, pages
 from stripe_meter.web.answers import Refused, html
 from stripe_meter.web.buying import leave
-from stripe_meter.web.visit import Visit
+from stripe_meter.web.visit import Actor, Visit
 
 #: A signed link to change a plan: customer, subscription, plan, end, signature.
 _CHANGE: Final = re.compile(r"cus_\w{1,120}\.sub_\w{1,120}\.[a-z0-9_-]{1,30}\.\d{10}\.[0-9a-f]{32}", re.ASCII)
@@ -23,10 +23,12 @@ _CHANGE: Final = re.compile(r"cus_\w{1,120}\.sub_\w{1,120}\.[a-z0-9_-]{1,30}\.\d
 
 async def success(visit: Visit) -> Response:
     """Back from Checkout: paid, and perhaps with an API key to be shown this once."""
+    if visit.request.method == "HEAD":  # of a scanner of links: the key is shown once, to who looks
+        return html("")
     session, claim = visit.sent.get("session_id"), visit.sent.get("claim")
     if session is None or (claim is None and "claim" in visit.request.query_params):
         return html(pages.not_found(), 404)
-    done = await visit.engine.sales.complete(session, claim)
+    done = await visit.engine.sales.complete(session, claim, visit.client)
     if done.customer is None:
         return html(pages.not_found(), 404)
     shop = await visit.shop()
@@ -62,7 +64,7 @@ async def change(visit: Visit) -> Response:
 
 async def portal(visit: Visit) -> Response:
     """The button to the portal."""
-    token = visit.front.token("portal", await visit.customer("portal"))
+    token = visit.link("portal", Actor(await visit.customer("portal")))
     return html(choose.portal(await visit.shop(), token), to=visit.leaves_for())
 
 
@@ -80,7 +82,7 @@ async def open_portal(visit: Visit) -> Response:
 
 async def setup(visit: Visit) -> Response:
     """The button to the page that saves a card."""
-    token = visit.front.token("setup", await visit.customer("setup"))
+    token = visit.link("setup", Actor(await visit.customer("setup")))
     return html(choose.setup(await visit.shop(), token), to=visit.leaves_for())
 
 

@@ -157,7 +157,7 @@ PUBLIC: Final = (
         _receive,
         "Events from Stripe.",
         answers=((200, "json"),),
-        refusals=(400, 404, 413),
+        refusals=(400, 404, 408, 413),
         limit=None,
         audience="stripe",
         is_raw=True,

@@ -23,7 +23,8 @@ FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
 #: Bytes of a body; ours need a tenth of it.
 LONGEST_BODY: Final = 16 * 1024
-_PATIENCE: Final = 10.0
+#: Seconds in which a body has to arrive.
+PATIENCE: Final = 10.0
 _MOST_FIELDS: Final = 50
 
 
@@ -78,11 +79,11 @@ async def from_body(request: Request, known: Sequence[Field]) -> Fields:
 
 async def _body(request: Request) -> bytes:
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared[:18]) > LONGEST_BODY:
+    if declared.isdecimal() and int(declared[:18]) > LONGEST_BODY:
         raise _too_long()
     sent = bytearray()
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(PATIENCE):
             async for chunk in request.stream():
                 sent += chunk
                 if len(sent) > LONGEST_BODY:

@@ -64,6 +64,20 @@ class Visit:
         return self.request.headers.get("content-type", "").lower().startswith(JSON)
 
     @property
+    def client(self) -> str:
+        """The address at the socket's other end."""
+        return self.request.client.host if self.request.client is not None else ""
+
+    @property
+    def has_link(self) -> bool:
+        """A signed link is all that says who this is, and whoever has seen the link can show it."""
+        return "token" in self.sent
+
+    def link(self, page: Page, actor: Actor) -> str:
+        """What signs the forms of a page: the link it was opened with, for a new one would make that last for ever."""
+        return str(self.sent["token"]) if self.has_link else self.front.token(page, actor.who, actor.tool)
+
+    @property
     def front(self) -> Shopfront:
         return self.engine.sales.front
 

@@ -6,6 +6,7 @@ behind it. Answers as soon as the event waits in the inbox. Stripe comes again a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Final
 
@@ -15,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from stripe_meter.enforcement.current import override
 from stripe_meter.enforcement.engine import Engine
 from stripe_meter.errors import ConfigurationError, StripeMeterError, WebhookRefused
+from stripe_meter.web import reading
 
 log = logging.getLogger("stripe_meter")
 
@@ -33,10 +35,13 @@ async def receive(engine: Engine, request: Request) -> Response:
             return _answer(404, "This server takes no webhooks.")
         if not signature or len(signature) > _LONGEST_HEADER:
             return _answer(400, "A Stripe-Signature header is needed.")
-        body = await _body(request)
+        async with asyncio.timeout(reading.PATIENCE):
+            body = await _body(request)
         if body is None:
             return _answer(413, f"An event has at most {LARGEST} bytes.")
         is_taken = await inbox.receive(body, signature)
+    except TimeoutError:
+        return _answer(408, "The body took too long to arrive.")
     except ClientDisconnect:
         return _answer(400, "The body broke off.")
     except WebhookRefused as error:

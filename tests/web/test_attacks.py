@@ -275,7 +275,7 @@ async def test_ten_megabytes_are_not_read(site: Site, path: str, kind: dict[str,
 
 async def test_a_body_that_never_ends_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that sends nothing is not waited for."""
-    monkeypatch.setattr(reading, "_PATIENCE", 0.01)
+    monkeypatch.setattr(reading, "PATIENCE", 0.01)
     sent: list[dict[str, Any]] = []
     scope = {
         "type": "http",

@@ -200,9 +200,6 @@ async def test_a_purchase_whose_webhook_never_comes_is_granted_all_the_same(
     if restarted:
         engine.close()
         engine = make_engine(plan)
-        late = await refused(engine, PACK, caller)
-        assert (late.reason, late.checkout_url) == ("billing_unavailable", None)
-        assert "Call again in 2 seconds" in late.text
     (await admitted(engine, PACK, caller)).settle(1)
     engine.close()
     rows = stripe.emulator.account.store.all("customer")

@@ -38,6 +38,8 @@ WINDOW: Final = 0.4
 
 #: Seconds of draining that an MCP client on stdio leaves a server (it kills after 2 + 2), and that others do.
 STDIO_DEADLINE: Final = 1.5
+#: Seconds at the end for requests that are on their way.
+_COURTESY: Final = 0.25
 SERVER_DEADLINE: Final = 5.0
 
 
@@ -94,7 +96,7 @@ class StripeThread:
         self._sender: Sender | None = None
         #: Done when the gateway is open, or failed with why it cannot be.
         self._started: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
-        self._tasks: set[asyncio.Future[object]] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()
         self.stopping = False
         self._closed = False
 
@@ -253,6 +255,9 @@ class StripeThread:
             self._sender.hurry()
         self._sender.wake()
         await self._stop.wait()
+        if running := [task for task in self._tasks if not task.done()]:
+            # A request that is cut off leaves its connection open.
+            await asyncio.wait(running, timeout=_COURTESY)
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -291,10 +296,15 @@ class StripeThread:
                 await self._settled()
         self._stop.set()
 
-    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
-        task = asyncio.ensure_future(work)
+    def errand(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin work that nobody waits for; called in the thread's loop. At the end it is given a moment."""
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
+        self.errand(work)
 
     def _wake(self) -> None:
         self.start()

@@ -119,7 +119,7 @@ class Inbox:
             # A forked child has a loop of its own, and what waits is its parent's.
             self._start(asyncio.get_running_loop())
         if self._catching is None:
-            self._catching = asyncio.create_task(self._catch_up(gateway))
+            self._catching = self._thread.errand(self._catch_up(gateway))
 
     async def _catch_up(self, gateway: Gateway) -> None:
         from stripe_meter.enforcement.webhooks.table import MONEY
@@ -140,7 +140,7 @@ class Inbox:
             return True
         if len(self._waiting) >= MOST:
             return False
-        self._waiting[event.id] = asyncio.create_task(self._work(gateway, event))
+        self._waiting[event.id] = self._thread.errand(self._work(gateway, event))
         return True
 
     async def _work(self, gateway: Gateway, event: Event) -> None:

@@ -1,0 +1,71 @@
+"""Checkout sessions that were completed: what somebody bought, whether or not anybody here was told.
+
+Owns one list call and what it tells of each purchase: what it made, and whether its credits are given or its money went
+back. Stripe lists sessions by customer, not by `client_reference_id`, so whoever was named on a payment link is only
+found among the latest hundred of all customers.
+
+https://docs.stripe.com/api/checkout/sessions/list
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from stripe_meter.gateway.connection import Connection, plain
+from stripe_meter.gateway.limiter import Priority
+from stripe_meter.gateway.wallets import METADATA_GRANTED
+
+if TYPE_CHECKING:
+    import stripe
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A completed session of ours.
+
+    Attributes:
+        id: `cs_…`.
+        customer: Who paid, `cus_…`.
+        reference: Whom the payer named on a payment link, or None.
+        subscription: `sub_…` that it made, or None.
+        unpacked: `pi_…` that was paid, whose credits are not given yet; None where there is nothing to give.
+    """
+
+    id: str
+    customer: str | None
+    reference: str | None
+    subscription: str | None
+    unpacked: str | None
+
+
+async def completed(connection: Connection, namespace: str, customer: str | None) -> list[Completed]:
+    """The latest hundred sessions of ours that were completed: by `customer`, or by anybody. One read."""
+    params: dict[str, Any] = {"status": "complete", "limit": 100, "expand": ["data.payment_intent.latest_charge"]}
+    if customer is not None:
+        params["customer"] = customer
+
+    def request(client: stripe.StripeClient) -> Any:
+        return client.v1.checkout.sessions.list_async(params)  # type: ignore[arg-type]
+
+    listed = await connection.read(request, Priority.PURCHASE)
+    ours = [row for row in listed.data if plain(row.metadata).get("stripe_meter") == namespace]
+    return [
+        Completed(
+            row.id, _id(row.customer), row.client_reference_id, _id(row.subscription), _unpacked(row.payment_intent)
+        )
+        for row in ours
+    ]
+
+
+def _unpacked(intent: Any) -> str | None:
+    if intent is None or intent.status != "succeeded" or METADATA_GRANTED in plain(intent.metadata):
+        return None
+    charge = intent.latest_charge
+    # What the seller gave back by hand is not given out again.
+    is_back = charge is not None and (charge.amount_refunded > 0 or charge.disputed)
+    return None if is_back else str(intent.id)
+
+
+def _id(found: Any) -> str | None:
+    return found if isinstance(found, str) or found is None else str(found.id)
