@@ -74,5 +74,5 @@ async def subscribe(billing: StripeMeter, tool: str = NAME) -> str:
 
 def quiet() -> None:
     """No log lines: the SDK's server puts a handler at INFO on the root logger, which costs a millisecond a line."""
-    for name in ("mcp", "fastmcp", "httpx", "httpx2", "uvicorn"):
+    for name in ("mcp", "fastmcp", "httpx", "httpx2", "uvicorn", "stripe_meter.audit"):
         logging.getLogger(name).setLevel(logging.ERROR)
