@@ -46,7 +46,7 @@ async def completed(connection: Connection, namespace: str, customer: str | None
         params["customer"] = customer
 
     def request(client: stripe.StripeClient) -> Any:
-        return client.v1.checkout.sessions.list_async(params)  # type: ignore[arg-type]
+        return client.v1.checkout.sessions.list_async(params)  # type: ignore[arg-type]  # a TypedDict of the SDK
 
     listed = await connection.read(request, Priority.PURCHASE)
     ours = [row for row in listed.data if plain(row.metadata).get("stripe_meter") == namespace]

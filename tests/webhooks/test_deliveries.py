@@ -221,7 +221,7 @@ async def test_a_secret_that_is_none_is_named_without_being_shown(
     make_hooked: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The author reads what is wrong in the log; whoever delivers learns nothing."""
-    engine = make_hooked(stripe_webhook_secret="sk_live_pastedByMistake")
+    engine = make_hooked(stripe_webhook_secret="sk_test_pastedByMistake")
     async with sender(engine) as http:
         answer = await send(http, an_event())
     assert (answer.status_code, answer.json()) == (503, {"error": "This server cannot take webhooks now."})
