@@ -33,7 +33,7 @@ async def page() -> AsyncIterator[Page]:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=needs("chromium"), args=FLAGS)
         context = await browser.new_context(viewport={"width": 360, "height": 740}, java_script_enabled=False)
-        context.set_default_timeout(5_000)
+        context.set_default_timeout(30_000)
         yield await context.new_page()
         await browser.close()
 
