@@ -30,6 +30,8 @@ _PRICE: Final = "nothing"
 _RETRY: Final = 60.0
 _KEPT: Final = 30.0
 _MOST: Final = 10_000
+#: Characters of an argument: more are refused, and of those so many are repeated.
+_LONGEST, _SHOWN = 80, 20
 
 Answer = dict[str, Any]
 
@@ -58,10 +60,17 @@ class _Office:
     def engine(self) -> Engine:
         return override.engine or self._attachment.engine
 
-    async def serve(self, ctx: Any, tool: str, work: Callable[[Engine, Caller, str | None], Awaitable[Answer]]) -> Any:
-        """Do `work` for whoever calls, who is verified; what goes wrong is answered in a sentence."""
+    async def serve(
+        self, ctx: Any, tool: str, work: Callable[[Engine, Caller, str | None], Awaitable[Answer]], said: str = ""
+    ) -> Any:
+        """Do `work` for whoever calls, who is verified; what goes wrong is answered in a sentence.
+
+        Args:
+            said: The argument they gave. Names and amounts are short, and a sentence that repeats it should be too.
+        """
         engine = self.engine
         try:
+            _check_length(said)
             caller = await engine.identity.asked(read_caller(ctx, engine))
             customer = await engine.sales.identify(caller)
             return await work(engine, caller, customer)
@@ -95,7 +104,7 @@ class _Office:
             self._answers[key] = now + _KEPT, answer
             return answer
 
-        return await self.serve(ctx, tool, answered)
+        return await self.serve(ctx, tool, answered, about)
 
 
 def _billing_status(office: _Office) -> Callable[..., Any]:
@@ -183,10 +192,15 @@ def _set_spend_cap(office: _Office) -> Callable[..., Any]:
             limit = await engine.desk.limit(customer, amount)
             return {"text": f"Your spending limit is {limit}. Only the seller can raise it again.", "limit": limit}
 
-        result: Answer = await office.serve(ctx, "set_spend_cap", work)
+        result: Answer = await office.serve(ctx, "set_spend_cap", work, amount)
         return result
 
     return set_spend_cap
+
+
+def _check_length(said: str) -> None:
+    if len(said) > _LONGEST:
+        raise NotForSale(f"{said[:_SHOWN]!r}… is too long for a name or an amount; see choose_plan.")
 
 
 async def _checkout(engine: Engine, caller: Caller, customer: str | None, plan: str | None, pack: str | None) -> str:

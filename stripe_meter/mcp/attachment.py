@@ -29,7 +29,7 @@ from stripe_meter.mcp.calls import Below, Exchange, exchange
 from stripe_meter.mcp.declared import Declaration, Matches, Served
 
 if TYPE_CHECKING:
-    import anyio
+    import asyncio
 
     from stripe_meter.domain.rates import Rate
     from stripe_meter.domain.tools import Tool
@@ -72,7 +72,7 @@ class Attachment:
         self._failed: Engine | None = None
         self._failure: str | None = None
         self._failed_at = 0.0
-        self._lock: anyio.Lock | None = None
+        self._checking: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
     @property
     def _biller(self) -> Engine:
@@ -86,11 +86,11 @@ class Attachment:
         """
         if self.is_checked:
             return
-        if self._lock is None:
-            import anyio  # on the loop the framework has loaded it anyway
+        import asyncio  # on the loop the framework has loaded it anyway
 
-            self._lock = anyio.Lock()
-        async with self._lock:
+        # One for each loop: a lock that a second thread's loop waits for is never handed over to it. Two loops at once
+        # both look, which does no harm, for what they find is the same.
+        async with self._checking.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
             engine = self._biller
             if self.is_checked or self._checked_instead is engine:
                 return

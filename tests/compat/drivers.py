@@ -6,9 +6,6 @@ when it is used, so a line that is not installed costs a skip and no error.
 
 from __future__ import annotations
 
-import asyncio
-import socket
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from importlib import import_module
@@ -16,7 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final, NamedTuple
 
 import pytest
-import uvicorn
+
+from tests import serving
 
 LINES: Final = ("mcp-2", "mcp-1", "fastmcp-4", "fastmcp-3")
 WAIT: Final = 30.0
@@ -150,15 +148,6 @@ def json_app_of(line: str, server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @contextmanager
 def served(app: Any) -> Iterator[str]:
-    """The app on a loopback port, in a thread; the address of its MCP endpoint."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="error", lifespan="on", ws="none", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
-    finally:
-        server.should_exit = True
-        thread.join(WAIT)
-        listener.close()
+    """The address of the app's MCP endpoint, on a loopback port."""
+    with serving.served(app) as url:
+        yield f"{url}/mcp"

@@ -2,68 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import httpx2
 import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
 from stripe_meter import StripeMeter
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.settings import Settings
 from tests.conftest import PAGES
-from tests.e2e.conftest import Served, needs, serving
+from tests.e2e.conftest import Served, call, fits, link, serving
 
 pytestmark = pytest.mark.anyio
-
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
-
-@pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    """A phone-sized page in Chromium, without JavaScript."""
-    path = needs("chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=FLAGS)
-        context = await browser.new_context(viewport={"width": 360, "height": 740}, java_script_enabled=False)
-        context.set_default_timeout(30_000)
-        yield await context.new_page()
-        await browser.close()
-
-
-async def call(served: Served, key: str | None = None) -> tuple[bool, str, dict[str, object]]:
-    """One call of the tool by a real client over HTTP: whether it failed, its text, its `_meta`."""
-    headers = {"x-api-key": key} if key else {}
-    async with httpx2.AsyncClient(headers=headers) as http:
-        transport = streamable_http_client(f"{served.url}/mcp", http_client=http)
-        async with Client(transport) as client:
-            result = await client.call_tool("summarize", {"url": "https://example.com"})
-    text = getattr(result.content[0], "text", "")
-    return bool(result.is_error), text, dict(result.meta or {})
-
-
-def link(meta: dict[str, object]) -> str:
-    data = meta["stripe-meter/payment-required"]
-    assert isinstance(data, dict)
-    return str(data["checkout_url"])
-
-
-async def fits(page: Page) -> None:
-    """Nothing sticks out at 360 px."""
-    html = page.locator("html")
-    box = await html.bounding_box()
-    assert box is not None
-    assert box["width"] <= 360
 
 
 async def test_refused_then_paid_in_a_browser_then_served(served: Served, stripe: EmulatorServer, page: Page) -> None:

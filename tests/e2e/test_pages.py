@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page
 
 from stripe_meter import StripeMeter
 from stripe_meter.domain.plans import CreditPack, Credits, Free, PayAsYouGo, Plan, Subscription
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.settings import Settings
-from tests.e2e.conftest import Served, needs, serving
-from tests.e2e.test_browser import FLAGS, call, fits, link
+from tests.e2e.conftest import Served, call, fits, link, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -25,17 +24,6 @@ PACKS = Credits([CreditPack(100, "$9.99", "Starter"), CreditPack(1000, "$79", "L
 MONTH = 32 * 86_400
 
 Serve = Callable[..., Served]
-
-
-@pytest.fixture
-async def page() -> AsyncIterator[Page]:
-    """A phone-sized page in Chromium, without JavaScript."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=needs("chromium"), args=FLAGS)
-        context = await browser.new_context(viewport={"width": 360, "height": 740}, java_script_enabled=False)
-        context.set_default_timeout(30_000)
-        yield await context.new_page()
-        await browser.close()
 
 
 @pytest.fixture
@@ -122,6 +110,7 @@ async def test_a_known_caller_chooses_credits_and_is_served_at_once(serve: Serve
     await page.get_by_role("button", name="Go on to payment").click()
     await pay(page, "Pay")
     await seen(page, "paid")
+    assert "Paid $79.00." in await page.inner_text("body")
     assert "call the tool again" in await page.inner_text("body")
     assert not (await call(served, key))[0]
 
@@ -255,6 +244,21 @@ async def test_a_pack_is_bought_by_its_payment_link(serve: Serve, page: Page) ->
     await pay(page, "Pay")
     await page.wait_for_url(f"{served.url}/billing/success**")
     assert not (await call(served, key))[0]
+
+
+async def test_a_stranger_buys_a_pack_by_its_payment_link(serve: Serve, page: Page) -> None:
+    """From a website to the link, to the key on our page, to the call: nobody has to be asked for anything."""
+    served = serve(PACKS)
+    await call(served)
+    await page.goto(await served.billing.payment_link("Starter"))
+    await pay(page, "Pay")
+    await page.wait_for_url(f"{served.url}/billing/success**")
+    await seen(page, "link-key")
+    assert "Paid $9.99." in await page.inner_text("body")
+    key = await page.inner_text("#api-key")
+    assert not (await call(served, key))[0]
+    await page.reload()
+    assert "shown already" in await page.inner_text("body")
 
 
 async def test_a_plan_is_changed_on_our_page(serve: Serve, stripe: EmulatorServer, page: Page) -> None:

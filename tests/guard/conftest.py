@@ -21,11 +21,12 @@ def line(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def levels() -> Iterator[None]:
     """`STRIPE_METER_LOG` sets the level of our loggers for the whole process; after a test it is as before."""
-    ours = logging.getLogger("stripe_meter")
-    before, handlers = ours.level, ours.handlers[:]
+    ours = [logging.getLogger(name) for name in ("stripe_meter", "stripe_meter.audit", "stripe_meter.decisions")]
+    before = [(logger.level, logger.handlers[:]) for logger in ours]
     yield
-    ours.setLevel(before)
-    ours.handlers[:] = handlers
+    for logger, (level, handlers) in zip(ours, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture

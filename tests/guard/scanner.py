@@ -56,12 +56,15 @@ def scanning() -> Iterator[Scanner]:
         scanner.look(record)
         return record
 
-    ours = logging.getLogger("stripe_meter")
-    before = ours.level
+    # The audit log is silent until somebody asks for it.
+    ours = [logging.getLogger(name) for name in ("stripe_meter", "stripe_meter.audit")]
+    before = [logger.level for logger in ours]
     logging.setLogRecordFactory(factory)
-    ours.setLevel(logging.DEBUG)
+    for logger in ours:
+        logger.setLevel(logging.DEBUG)
     try:
         yield scanner
     finally:
-        ours.setLevel(before)
+        for logger, level in zip(ours, before, strict=True):
+            logger.setLevel(level)
         logging.setLogRecordFactory(make)

@@ -96,6 +96,24 @@ def test_whatever_is_passed_no_secret_and_no_address_is_written(caplog: pytest.L
     assert "key" not in line
 
 
+@pytest.mark.parametrize("name", ["read_secret_notes", "sk_test_runner", "my_whsec_tool", "pi_secret_x", "smk_helper"])
+def test_a_tool_that_is_named_like_a_secret_is_still_named(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A line that does not say which tool it is about is of no use to an auditor."""
+    caplog.set_level(logging.INFO, "stripe_meter.audit")
+    audit.record("refusal", tool=name)
+    assert json.loads(caplog.records[0].getMessage())["tool"] == name
+
+
+@pytest.mark.parametrize(
+    "secret", ["pi_3Mtw_secret_Yr", "seti_1Ab_secret_emulated", "x_secret_YrKJUKribcBjcG8HVhf", "eyJh.b"]
+)
+def test_the_secret_of_a_payment_is_hidden(secret: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever has a client secret can finish that payment, and whoever has a token is its owner."""
+    caplog.set_level(logging.INFO, "stripe_meter.audit")
+    audit.record("refusal", tool=f"t {secret}")
+    assert json.loads(caplog.records[0].getMessage())["tool"] == "[hidden]"
+
+
 def test_a_line_stays_a_line(caplog: pytest.LogCaptureFixture) -> None:
     """A name with a line break in it cannot forge a second entry."""
     caplog.set_level(logging.INFO, "stripe_meter.audit")

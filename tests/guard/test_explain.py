@@ -44,12 +44,12 @@ class Seller:
     """A server's file, and the same shop in this process."""
 
     def __init__(self, stripe: EmulatorServer, folder: Path) -> None:
-        self.stripe, self._folder = stripe, folder
+        self.stripe, self.file = stripe, folder / "server.py"
         self.billing: StripeMeter | None = None
 
     def sells(self, plans: str, price: Any = "$0.05", cap: str | None = None) -> StripeMeter:
         kinds = {kind.__name__: kind for kind in (CreditPack, Credits, Free, PayAsYouGo, Subscription)}
-        (self._folder / "server.py").write_text(SERVER.format(plans=plans, price=price, cap=cap))
+        self.file.write_text(SERVER.format(plans=plans, price=price, cap=cap))
         settings = Settings(emulator=self.stripe.url, public_url=PAGES)
         self.billing = StripeMeter(eval(plans, kinds), spend_cap=cap, settings=settings)
         self.tool = a_tool(price=price)
@@ -75,7 +75,7 @@ class Seller:
 
     async def explain(self, customer: str, *more: str) -> tuple[int, str]:
         """Exit status and output of the command."""
-        done = await command("explain", customer, "summarize", str(self._folder / "server.py"), *more)
+        done = await command("explain", customer, "summarize", str(self.file), *more)
         return done.exit_code, done.output
 
     async def data(self, customer: str) -> dict[str, Any]:
@@ -174,6 +174,37 @@ async def test_whoever_has_bought_nothing_is_told_what_they_could_buy(seller: Se
     assert status == 3
     assert "They have bought nothing that covers it; a refused call links to pro." in said
     assert (await seller.data("cus_nobody"))["stop"].startswith("There is no customer cus_nobody")
+
+
+async def test_every_pocket_says_why_it_does_not_pay(seller: Seller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credits alone would be no answer to whoever wonders about their plan; a limit over all of it is named too."""
+    monkeypatch.setenv("STRIPE_METER_RATE_LIMIT", "60/minute")
+    plans = (
+        '[Free(calls=1), Subscription("basic", "$5/month", included=3, rate_limit="2/minute"), '
+        'Subscription("pro", "$9/month", included=9, features=["deep"]), '
+        'Credits([CreditPack(2, "$9.99", "Two")]), PayAsYouGo()]'
+    )
+    seller.sells(plans, ("$0.05", "1 credit"))
+    _, customer = await seller.payer()
+    source = seller.file.read_text()
+    seller.file.write_text(source.replace("@metered(('$0.05', '1 credit'))", '@metered("1 call", feature="deep")'))
+    status, said = await seller.explain(customer)
+    assert status == 3, said
+    for line in (
+        "- free calls: summarize needs 'deep', which pro unlocks.",
+        "- plan basic: summarize needs 'deep', which pro unlocks.",
+        "- plan pro: They are not subscribed to it.",
+        "- credits: summarize needs 'deep', which pro unlocks.",
+        "- plan pay-as-you-go: summarize needs 'deep', which pro unlocks.",
+        "~ at most 60 calls a minute",
+        "~ at most 2 calls a minute",
+        "What to do: Their plan does not cover it; pro would.",
+    ):
+        assert line in said
+    seller.file.write_text(source)
+    found = await seller.data(customer)
+    assert found["limits"] == ["60 calls a minute", "2 calls a minute"]
+    assert [(p["name"], p["pays"]) for p in found["pockets"]] == [("free calls", True)]
 
 
 async def test_asking_changes_nothing_in_stripe(seller: Seller) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from stripe_meter.enforcement import audit
-from tests.guard.test_agent_tools import NAMES
+from tests.compat.test_agent_tools import NAMES
 
 PAGE = (Path(__file__).parents[2] / "docs/operations.md").read_text()
 

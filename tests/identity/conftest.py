@@ -16,7 +16,8 @@ from stripe_meter.emulator import EmulatorServer
 from stripe_meter.settings import Settings
 from tests.conftest import PAGES
 from tests.identity.issuer import Issuer, running
-from tests.mcp.steps import connected, served, text_of, tool_of
+from tests.mcp.steps import connected, text_of, tool_of
+from tests.serving import served
 
 PAYMENT = "stripe-meter/payment-required"
 

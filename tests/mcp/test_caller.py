@@ -21,7 +21,8 @@ from stripe_meter.enforcement.identity.reading import principal_of
 from stripe_meter.mcp.attach import attach
 from stripe_meter.mcp.caller import read_caller
 from stripe_meter.mcp.decorator import metered
-from tests.mcp.steps import connected, served, tool_of
+from tests.mcp.steps import connected, tool_of
+from tests.serving import served
 
 pytestmark = pytest.mark.anyio
 

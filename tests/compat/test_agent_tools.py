@@ -162,6 +162,16 @@ async def test_a_spending_limit_goes_down_and_never_up(shop: Shop) -> None:
     assert stopped.meta["stripe-meter/payment-required"]["reason"] == "spend_cap"
 
 
+async def test_what_is_too_long_is_not_repeated(shop: Shop) -> None:
+    """An agent that sends pages of text for a name gets a sentence back, not its pages."""
+    key, _ = await shop.payer()
+    for tool, argument in (("set_spend_cap", "amount"), ("choose_plan", "plan"), ("buy_credits", "pack")):
+        _, refused = await shop.ask(key, tool, **{argument: "pages " * 2_000})
+        assert refused.is_error
+        assert "too long for a name or an amount" in refused.text
+        assert len(refused.text) < 300
+
+
 async def test_somebody_elses_key_or_none_at_all_opens_nothing(shop: Shop) -> None:
     """A key that is nobody's is a stranger; it is neither believed nor repeated."""
     key, customer = await shop.payer()
