@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Hours a running server may go on with what it knew of a customer.
+#: Hours a running server may go on with what it knew of a customer, without webhooks and where it has had any.
 _LAG_HOURS: Final = 1
+_LAG_HOURS_WHEN_TOLD: Final = 24
 _CUSTOMER: Final = re.compile(r"cus_[A-Za-z0-9_]{1,60}")
 _KEY_ID: Final = re.compile(r"[A-Za-z0-9]{6}")
 
@@ -126,22 +127,24 @@ def list_(customer: str, as_json: bool) -> None:
 def revoke(customer: str, key_id: str, as_json: bool) -> None:
     """Take a key back.
 
-    Servers that served it lately keep a snapshot of the customer and may accept it for up to one hour more. A server
-    with a webhook endpoint hears of it within seconds, or within a day should the delivery fail.
+    Servers that served it lately keep a snapshot of the customer and may accept it for up to one hour more. With a
+    webhook endpoint the process that gets the event refuses it within seconds, and others behind the same endpoint
+    within a day.
     """
     with _engine() as engine:
         was_there = _ask(engine, lambda gateway: gateway.customers.revoke_key(customer, key_id))
+        hours = _LAG_HOURS_WHEN_TOLD if engine.settings.webhook_secrets else _LAG_HOURS
         if was_there:
             audit.record("key", action="revoked", customer=customer, key=key_id)
     if not was_there:
         raise _no_such_key(customer, key_id)
     if as_json:
-        click.echo(json.dumps({"customer": customer, "id": key_id, "revoked": True, "lag_seconds": _LAG_HOURS * 3600}))
+        click.echo(json.dumps({"customer": customer, "id": key_id, "revoked": True, "lag_seconds": hours * 3600}))
         return
     click.echo(f"Key {key_id} of {customer} is revoked.")
     click.echo(
-        f"A running server that has just served it may accept it for up to {_LAG_HOURS} h more; a restart ends that. "
-        "One with a webhook endpoint hears of it within seconds."
+        f"A running server that has just served it may accept it for up to {hours} h more; a restart ends that. "
+        "The process that hears of it by a webhook refuses it within seconds."
     )
 
 

@@ -33,7 +33,8 @@ METADATA_CAP: Final = "stripe_meter_spend_cap"
 MOST_KEYS: Final = 20
 
 _KEY: Final = re.compile(r"smk_(?P<customer>cus_[A-Za-z0-9_]{1,60}?)_(?P<id>[A-Za-z0-9]{6})(?P<secret>[A-Za-z0-9]{34})")
-_ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
+#: Of keys: no characters that look like each other.
+ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 
 
 #: Characters of the longest issuer or subject; no identity provider writes more than 255 into one.
@@ -78,7 +79,7 @@ class ApiKey:
     @classmethod
     def new(cls, customer: str) -> ApiKey:
         """A fresh random key for `customer` (`cus_…`): about 200 bits of secret."""
-        draw = "".join(secrets.choice(_ALPHABET) for _ in range(40))
+        draw = "".join(secrets.choice(ALPHABET) for _ in range(40))
         return cls(customer, draw[:6], draw[6:])
 
     @classmethod

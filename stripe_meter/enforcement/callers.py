@@ -2,7 +2,8 @@
 
 Owns who a credential belongs to. The warm look-up runs in any thread and does no I/O; the cold one runs in the Stripe
 thread's loop. Keys that are not valid are remembered, and a client that keeps inventing customers is stopped before
-Stripe is asked, so that guessing cannot drain the account's reads.
+Stripe is asked, so that guessing cannot drain the account's reads. Keys that bear the seller's own mark are no guesses:
+whatever others try, their owners are looked up.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 #: Keys that turn out to be nobody's, for each client and minute, before Stripe is not asked any more.
 GUESSES_A_MINUTE: Final = 10
 #: The same for all clients together, for who has many addresses, or writes them into a header that a proxy believes.
-#: Whoever was served lately is known here and never meets this limit.
+#: Whoever was served lately, or shows a key that was made here, never meets this limit.
 GUESSES_AN_HOUR: Final = 120
+#: What one client may take of these.
+SHARE_AN_HOUR: Final = 30
 _AT_ONCE: Final = 5
 _MOST: Final = 100_000
 K = TypeVar("K")
@@ -64,7 +67,7 @@ class Callers:
         caller = await self.proved(caller)
         known = self._known.get(caller.credential)
         if caller.api_key is not None and caller.principal is None:
-            verified = await self._of_key(caller, caller.api_key)
+            verified = await self._of_key(caller, caller.api_key, gateway)
             if verified is None:
                 return None
             account = verified
@@ -84,7 +87,7 @@ class Callers:
             _bounded(self._known, caller.credential, account)
         return account
 
-    async def _of_key(self, caller: Caller, text: str) -> Account | None:
+    async def _of_key(self, caller: Caller, text: str, gateway: Gateway) -> Account | None:
         key = ApiKey.parse(text)
         if key is None:
             return None
@@ -93,6 +96,8 @@ class Callers:
             return None
         if self._opens(key):
             return await self._still_good(caller, key, now)
+        if gateway.customers.mint.made(key):
+            return await self._read(caller, key, now)
         # A task of its own: whoever gives up waiting must not leave a read that nobody counts.
         task = asyncio.create_task(self._looked_up(caller, key, now))
         self._looking.add(task)
@@ -116,14 +121,20 @@ class Callers:
                 return await self._still_good(caller, key, now)
             guesses.check(now)
             _check(self._all_guesses, now, 3600.0, "Too many API keys that are nobody's are being tried here.")
-            # Unknown to us, or younger than our snapshot.
-            account = await self._accounts.refresh(key.customer)
-            if account.deleted or not key.opens(account.keys):
+            account = await self._read(caller, key, now)
+            if account is None:
                 guesses.failed.append(now)
+                guesses.of_hour.append(now)
                 self._all_guesses.append(now)
-                _bounded(self._refused, caller.credential, now + _REFUSED_FOR)
-                return None
         return account
+
+    async def _read(self, caller: Caller, key: ApiKey, now: float) -> Account | None:
+        """The account of a key that is unknown to us, or younger than our snapshot."""
+        account = await self._accounts.refresh(key.customer)
+        if not account.deleted and key.opens(account.keys):
+            return account
+        _bounded(self._refused, caller.credential, now + _REFUSED_FOR)
+        return None
 
     async def _still_good(self, caller: Caller, key: ApiKey, now: float) -> Account | None:
         """The account of a key that was good by the last snapshot, if it is by the one that is served now."""
@@ -144,11 +155,14 @@ class _Guesses:
 
     def __init__(self) -> None:
         self.failed: deque[float] = deque(maxlen=GUESSES_A_MINUTE)
+        self.of_hour: deque[float] = deque(maxlen=SHARE_AN_HOUR)
         self.turn = asyncio.Semaphore(_AT_ONCE)
 
     def check(self, now: float) -> None:
         """Raise `TooMany` when it was too often to ask Stripe once more."""
-        _check(self.failed, now, 60.0, "Too many API keys that are nobody's came from your address.")
+        sentence = "Too many API keys that are nobody's came from your address."
+        _check(self.failed, now, 60.0, sentence)
+        _check(self.of_hour, now, 3600.0, sentence)
 
 
 def _check(failed: deque[float], now: float, window: float, sentence: str) -> None:

@@ -17,6 +17,8 @@ from stripe_meter.errors import TooMany
 GUESSES_A_MINUTE: Final = 10
 #: The same for all clients together, for sessions that this process did not make.
 GUESSES_AN_HOUR: Final = 120
+#: What one client may take of these.
+SHARE_AN_HOUR: Final = 30
 
 _MOST: Final = 10_000
 
@@ -29,6 +31,7 @@ class Guesses:
         self._nobodys: dict[str, None] = {}
         self._clients: dict[str, deque[float]] = {}
         self._all: deque[float] = deque()
+        self._shares: dict[str, deque[float]] = {}
 
     def is_nobodys(self, session: str) -> bool:
         """Whether Stripe has said that there is no such session; ids are not given out twice."""
@@ -49,21 +52,28 @@ class Guesses:
             TooMany: There were too many.
         """
         now, network = self._monotonic(), network_of(client)
-        mine = self._clients.pop(network, None) or deque()
-        _make_room(self._clients)
-        self._clients[network] = mine
-        _check(mine, now, GUESSES_A_MINUTE, 60.0)
+        counted = [_of(self._clients, network)]
+        _check(counted[0], now, GUESSES_A_MINUTE, 60.0)
         if not is_ours:
+            counted += [_of(self._shares, network), self._all]
+            _check(counted[1], now, SHARE_AN_HOUR, 3600.0)
             _check(self._all, now, GUESSES_AN_HOUR, 3600.0)
-            self._all.append(now)
-        mine.append(now)
+        for tried in counted:
+            tried.append(now)
 
         def take_back() -> None:
-            for tried in (mine,) if is_ours else (mine, self._all):
+            for tried in counted:
                 if now in tried:
                     tried.remove(now)
 
         return take_back
+
+
+def _of(table: dict[str, deque[float]], network: str) -> deque[float]:
+    tried = table.pop(network, None)
+    _make_room(table)
+    table[network] = tried = deque() if tried is None else tried
+    return tried
 
 
 def _check(tried: deque[float], now: float, most: int, seconds: float) -> None:

@@ -56,6 +56,16 @@ class Limit:
         return f"{self.terms.calls} calls {_UNITS[self.terms.seconds]}"
 
 
+def limits_of(plan: str | None, shelf: Shelf, settings: Settings) -> tuple[Limit, ...]:
+    """What limits a customer on that plan, or on none."""
+    overall = settings.rate_limit
+    limits = [] if overall is None else [Limit("overall", parse_rate_limit(overall))]
+    offered = next((p for p in shelf.offering.plans if p.name == plan), None)
+    if isinstance(offered, Subscription) and offered.limit is not None:
+        limits.append(Limit(f"plan:{plan}", offered.limit))
+    return tuple(limits)
+
+
 class Window:
     """The calls of one customer under one limit.
 
@@ -153,7 +163,7 @@ class Throttle:
         known = self._gauges.get((customer, plan))
         if known is not None:
             return known
-        limits = self._limits(plan)
+        limits = limits_of(plan, self._shelf, self._settings())
         if not limits:
             return None
         changed = self._begin()
@@ -165,14 +175,6 @@ class Throttle:
         while len(self._gauges) >= _MOST:
             self._gauges.pop(next(iter(self._gauges)))
         return self._gauges.setdefault((customer, plan), gauge)
-
-    def _limits(self, plan: str | None) -> tuple[Limit, ...]:
-        overall = self._settings().rate_limit
-        limits = [] if overall is None else [Limit("overall", parse_rate_limit(overall))]
-        offered = next((p for p in self._shelf.offering.plans if p.name == plan), None)
-        if isinstance(offered, Subscription) and offered.limit is not None:
-            limits.append(Limit(f"plan:{plan}", offered.limit))
-        return tuple(limits)
 
     def _begin(self) -> Callable[[Window], None] | None:
         """What a window tells its calls to. The library's memory starts a thread, so it is made when it is needed."""

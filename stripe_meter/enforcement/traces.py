@@ -38,6 +38,8 @@ def begin(engine: Engine, callers: Callers, accounts: AccountCache) -> None:
     ours = logging.getLogger("stripe_meter")
     ours.setLevel(wanted.upper())
     log.setLevel(logging.NOTSET)
+    if audit.log.level == audit.SILENT:
+        audit.log.setLevel(logging.NOTSET)
     if not ours.hasHandlers():
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
@@ -53,7 +55,7 @@ def noted(tool: Tool, verdict: V, account: Account | None, now: float) -> V:
         account: Of the caller, as far as it is known.
         now: On the monotonic clock of the accounts.
     """
-    if isinstance(verdict, Refusal):
+    if isinstance(verdict, Refusal) and audit.is_wanted():
         customer = None if account is None else account.customer
         audit.record("refusal", customer=customer, tool=tool.name, reason=verdict.reason)
     if log.isEnabledFor(logging.INFO):

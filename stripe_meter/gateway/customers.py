@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain.identity import METADATA_KEY, METADATA_PRINCIPAL, MOST_KEYS, ApiKey, Principal
+from stripe_meter.domain.minting import Mint
 from stripe_meter.errors import ConfigurationError
 from stripe_meter.gateway.connection import Connection, plain
 
@@ -37,9 +38,11 @@ def _retrieve(client: stripe.StripeClient, customer: str) -> Awaitable[stripe.Cu
 class Customers:
     """Finds, creates and marks customers."""
 
-    def __init__(self, connection: Connection, namespace: str) -> None:
+    def __init__(self, connection: Connection, namespace: str, stripe_key: str) -> None:
         self._connection = connection
         self._namespace = namespace
+        #: Makes API keys, and tells ours from invented ones.
+        self.mint = Mint(stripe_key)
 
     async def of_principal(self, principal: Principal) -> stripe.Customer:
         """The customer of a verified principal, created at first sight; subscriptions expanded."""
@@ -109,7 +112,7 @@ class Customers:
             raise ConfigurationError(
                 f"{customer} has {MOST_KEYS} API keys already; revoke one: stripe-meter keys revoke {customer} <id>"
             )
-        key = ApiKey.new(customer)
+        key = self.mint.new(customer)
         await self._connection.write(
             lambda client, options: client.v1.customers.update_async(
                 customer, {"metadata": {key.metadata_key: f"{key.hash} {created}"}}, options

@@ -106,7 +106,7 @@ class Events:
 def _parsed(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         raise WebhookRefused("The body is no event.")
@@ -116,21 +116,23 @@ def _parsed(body: bytes) -> dict[str, Any]:
 def _event(value: Mapping[str, Any]) -> Event:
     id, kind = value.get("id"), value.get("type")
     is_thin = value.get("object") == "v2.core.event"
-    row = value.get("related_object") if is_thin else (value.get("data") or {}).get("object")
-    row = row if isinstance(row, Mapping) else {}
+    row = _mapping(value.get("related_object") if is_thin else _mapping(value.get("data")).get("object"))
     if not _is_id(id) or not isinstance(kind, str) or not (is_thin or value.get("object") == "event"):
         raise WebhookRefused("The body is no event.")
     subject, customer = row.get("id"), row.get("customer")
     if row.get("object") == "customer":
         customer = subject
-    metadata = row.get("metadata")
     return Event(
         id,
         kind,
         subject if _is_id(subject) else "",
         customer if _is_id(customer) else None,
-        metadata if isinstance(metadata, Mapping) else {},
+        _mapping(row.get("metadata")),
     )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def _is_id(value: object) -> TypeGuard[str]:

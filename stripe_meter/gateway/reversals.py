@@ -1,17 +1,20 @@
 """Reversals: money of a payment that went back, by a refund of the seller's or a dispute of the card holder's.
 
-Owns reading both as they are now, and the marks on a customer by which every process sees that a dispute is open.
+Owns reading both as they are now, the marks on a customer by which every process sees that a dispute is open, and
+ending the subscription that was paid back, which Stripe leaves as it is.
 
 https://docs.stripe.com/api/refunds · https://docs.stripe.com/api/disputes
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stripe_meter.domain.account import dispute_mark
-from stripe_meter.gateway.connection import Connection
+from stripe_meter.errors import StripeRejected
+from stripe_meter.gateway.connection import Connection, plain
 from stripe_meter.gateway.limiter import Priority
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ _INQUIRY: Final = frozenset({"warning_needs_response", "warning_under_review", "
 #: The seller has the money again, or never lost it.
 _SETTLED: Final = frozenset({"won", "warning_closed", "prevented"})
 _FAILED: Final = frozenset({"failed", "canceled"})
+_PAGE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +41,8 @@ class Reversal:
         is_taken: The money left the seller, if only for a while.
         is_returned: It is back.
         is_open: A dispute that may still take money, or did.
-        payer: Whose card it was, `cus_…`, of a dispute; the credits may be somebody else's.
+        payer: Whose card it was, `cus_…`; what it paid may be somebody else's.
+        is_whole: Nothing is left of the payment.
     """
 
     id: str
@@ -49,6 +54,7 @@ class Reversal:
     is_returned: bool
     is_open: bool = False
     payer: str | None = None
+    is_whole: bool = False
 
 
 class Reversals:
@@ -59,10 +65,38 @@ class Reversals:
 
     async def refund(self, refund: str) -> Reversal:
         """A refund (`re_…`) as it is now. One that failed was taken and is returned."""
-        found = await self._connection.read(lambda client: client.v1.refunds.retrieve_async(refund), Priority.PURCHASE)
-        status = str(found.status)
-        payment = _id(found.payment_intent)
-        return Reversal(found.id, payment, found.amount, found.created, status, True, status in _FAILED)
+        found = await self._connection.read(
+            lambda client: client.v1.refunds.retrieve_async(refund, {"expand": ["charge"]}), Priority.PURCHASE
+        )
+        status, charge = str(found.status), found.charge
+        payment, is_returned = _id(found.payment_intent), status in _FAILED
+        if charge is None or isinstance(charge, str):
+            return Reversal(found.id, payment, found.amount, found.created, status, True, is_returned)
+        whole = charge.refunded and not is_returned
+        return Reversal(
+            found.id,
+            payment,
+            found.amount,
+            found.created,
+            status,
+            True,
+            is_returned,
+            payer=_id(charge.customer),
+            is_whole=whole,
+        )
+
+    async def refunded_before(self, refund: Reversal) -> int:
+        """Minor units of the same payment that refunds before this one sent back, those that failed among them."""
+        params: Any = {"payment_intent": refund.payment, "limit": _PAGE}
+        total, is_before = 0, False
+        while True:
+            listed = await self._connection.read(_listing(params), Priority.PURCHASE)
+            for row in listed.data:  # newest first
+                total += row.amount if is_before else 0
+                is_before = is_before or row.id == refund.id
+            if not listed.has_more:
+                return total
+            params["starting_after"] = listed.data[-1].id
 
     async def dispute(self, dispute: str) -> Reversal:
         """A dispute (`du_…`) as it is now."""
@@ -84,6 +118,39 @@ class Reversals:
             _id(payer),
         )
 
+    async def paid_for(self, payment: str, customer: str, namespace: str) -> str | None:
+        """The live subscription of ours whose running period was paid by `payment` (`pi_…`) of `customer`, or None."""
+        listed = await self._connection.read(
+            lambda client: client.v1.subscriptions.list_async(
+                {"customer": customer, "limit": 10, "expand": ["data.latest_invoice.payments"]}
+            ),
+            Priority.PURCHASE,
+        )
+        now = self._connection.clock.now()
+        for row in listed.data:
+            invoice = row.latest_invoice
+            if invoice is None or isinstance(invoice, str) or invoice.payments is None:
+                continue
+            paid_by = {_id(one.payment.payment_intent) for one in invoice.payments.data}
+            # Usage is billed when its period is over; a fee, when it begins.
+            is_running = any(line.amount > 0 and line.period.end > now for line in invoice.lines.data)
+            if payment in paid_by and is_running and plain(row.metadata).get("stripe_meter") == namespace:
+                return row.id
+        return None
+
+    async def end(self, subscription: str) -> None:
+        """End a subscription (`sub_…`) now and bill what was used; once it has ended, nothing."""
+        try:
+            await self._connection.write(
+                lambda client, options: client.v1.subscriptions.cancel_async(
+                    subscription, {"invoice_now": True, "prorate": False}, options
+                ),
+                priority=Priority.PURCHASE,
+            )
+        except StripeRejected as error:
+            if error.code != "resource_missing":
+                raise
+
     async def mark(self, customer: str, dispute: str, status: str | None) -> None:
         """Write on a customer that a dispute is open, or drop the mark with None; twice does no harm."""
         await self._connection.write(
@@ -92,6 +159,10 @@ class Reversals:
             ),
             priority=Priority.PURCHASE,
         )
+
+
+def _listing(params: Any) -> Callable[[stripe.StripeClient], Awaitable[stripe.ListObject[stripe.Refund]]]:
+    return lambda client: client.v1.refunds.list_async(params)
 
 
 def _id(reference: str | stripe.PaymentIntent | stripe.Customer | None) -> str | None:

@@ -236,7 +236,10 @@ class Wallets:
             )
         except StripeRejected:
             return None
-        return None if getattr(found, "deleted", False) else named
+        if getattr(found, "deleted", False):
+            return None
+        # Who names a wallet, which shows in nothing a caller sees, means the one whose credits are in it.
+        return plain(found.metadata).get(METADATA_WALLET_FOR, named)
 
     async def mark_granted(self, intent: str, transaction: str) -> None:
         """Write on a payment which transaction gave its credits."""

@@ -36,12 +36,7 @@ class Guards:
 
     def check(self, engine: Engine, request: Request, operation: Operation) -> None:
         """Let the request pass, or raise `Refused`."""
-        client = request.client.host if request.client is not None else ""
-        settings = engine.settings
-        if operation.audience != "stripe" and settings.allowed_ips and not _is_in(client, settings.allowed_ips):
-            raise _closed()
-        if operation.audience == "admin" and not self._is_admin(request, client, settings.admin_ips):
-            raise _closed()
+        client = self.check_network(engine, request, operation)
         if operation.limit is not None:
             wait = self.limits.wait(operation.limit, network_of(client))
             if wait:
@@ -53,6 +48,16 @@ class Guards:
                 )
         if request.method == "POST" and operation.audience != "stripe" and not _is_own(engine, request):
             raise Refused(403, "cross_site", "Another site sent this. Open the page here and send it yourself.")
+
+    def check_network(self, engine: Engine, request: Request, operation: Operation) -> str:
+        """The address that a request came from, if `operation` is open to it; else raise `Refused`."""
+        client = request.client.host if request.client is not None else ""
+        settings = engine.settings
+        if operation.audience != "stripe" and settings.allowed_ips and not _is_in(client, settings.allowed_ips):
+            raise _closed()
+        if operation.audience == "admin" and not self._is_admin(request, client, settings.admin_ips):
+            raise _closed()
+        return client
 
     @staticmethod
     def _is_admin(request: Request, client: str, networks: tuple[Network, ...]) -> bool:

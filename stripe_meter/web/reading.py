@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,6 +16,7 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
+from stripe_meter.domain.metadata import has_controls
 from stripe_meter.web.answers import Refused
 
 FORM: Final = "application/x-www-form-urlencoded"
@@ -136,5 +136,5 @@ def _check(field: Field, value: Any, *, is_form: bool) -> None:
 
 
 def _is_text(value: object) -> bool:
-    """No control characters, and no lone surrogates, which cannot be sent on."""
-    return isinstance(value, str) and not any(unicodedata.category(char) in ("Cc", "Cs") for char in value)
+    """No control characters, none that turn text around, and no lone surrogates, which cannot be sent on."""
+    return isinstance(value, str) and not has_controls(value)

@@ -16,7 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from stripe_meter.domain.identity import ApiKey
 from stripe_meter.domain.refusals import Refusal
 from stripe_meter.enforcement.accounts import FRESH
-from stripe_meter.enforcement.callers import GUESSES_A_MINUTE, GUESSES_AN_HOUR
+from stripe_meter.enforcement.callers import GUESSES_A_MINUTE, GUESSES_AN_HOUR, SHARE_AN_HOUR
 from tests.cli.support import run
 from tests.conftest import a_tool, pay, with_key
 from tests.identity.conftest import Open, Shop
@@ -147,6 +147,51 @@ async def test_guesses_from_a_thousand_addresses_do_not_either(opening: Open) ->
         assert GUESSES_AN_HOUR <= asked < GUESSES_AN_HOUR + 20  # those that were under way at once
         assert "tried here" in last.content[0].text
         assert not (await shop.call(**shown(key))).is_error
+
+
+async def test_whatever_is_guessed_whoever_has_a_key_is_served(opening: Open) -> None:
+    """A server that has just started knows nobody, and a key that it made is told from invented ones without a read."""
+    with opening() as shop, opening() as restarted:
+        key = await a_key(shop)
+        dead = await a_key(shop)
+        assert await shop.engine.thread.call(lambda g: g.customers.revoke_key(dead.customer, dead.id), 5.0)
+        before = restarted.reads()
+        for n in range(GUESSES_AN_HOUR):
+            await guess(restarted, n, "127.0.0.1" if n < GUESSES_A_MINUTE else f"198.51.100.{n}")
+        assert await guess(restarted, 1000, "203.0.113.9") == "rate_limited"
+        assert not (await restarted.call(**shown(key))).is_error
+        asked = restarted.reads()
+        assert asked - before == GUESSES_AN_HOUR + 1
+        for _ in range(20):
+            assert (await restarted.refused(**shown(dead)))[1]["reason"] == "identity_required"
+        assert restarted.reads() - asked == 1
+
+
+async def test_one_address_takes_no_more_than_its_share_of_the_guesses(opening: Open) -> None:
+    """Else somebody with one address and some patience would use up what there is for all."""
+    with opening() as shop:
+        before, begun = shop.reads(), time.monotonic()
+        for minute in range(6):
+            later = begun + 61 * minute
+            shop.engine.keep_time_by(lambda later=later: later, time.time)
+            for number in range(2 * GUESSES_A_MINUTE):
+                await guess(shop, 100 * minute + number, "203.0.113.7")
+        assert shop.reads() - before == SHARE_AN_HOUR
+        assert await guess(shop, 1000, "203.0.113.8") == "identity_required"
+
+
+async def test_a_key_of_before_the_stripe_key_was_rolled_is_as_good(opening: Open) -> None:
+    """It bears no mark that counts any more, so it is looked up as guesses are, and opens what it opened."""
+    with opening() as shop:
+        key = await a_key(shop)
+        rolled = ApiKey(key.customer, "abcdef", "A" * 34)
+        async with httpx2.AsyncClient(headers={"Authorization": "Bearer sk_test_emulator"}) as http:
+            await http.post(
+                f"{shop.stripe.url}/v1/customers/{key.customer}",
+                data={f"metadata[{rolled.metadata_key}]": f"{rolled.hash} 0"},
+            )
+    with opening() as other:
+        assert not (await other.call(**shown(rolled))).is_error
 
 
 async def test_the_addresses_of_one_subscriber_count_as_one(opening: Open) -> None:

@@ -104,6 +104,19 @@ async def test_a_body_that_was_changed_or_cut_is_refused(hooked: Engine) -> None
         assert "does not fit" in await refused(hooked, changed, signed)
 
 
+@pytest.mark.parametrize("kind", ["customer.updated", "payment_intent.succeeded", "refund.created", "of.tomorrow"])
+@pytest.mark.parametrize("data", [None, [1], "x", 5, {}, {"object": None}, {"object": []}, {"object": {"id": None}}])
+async def test_an_event_about_nothing_is_taken_and_nothing_follows(hooked: Engine, kind: str, data: object) -> None:
+    """Stripe grows new kinds and shapes; one that we do not know must neither fail nor come again."""
+    odd = {"id": ["re_1"], "customer": {"id": "cus_1"}, "metadata": ["stripe_meter"]}
+    async with sender(hooked) as http:
+        for number, shape in enumerate((data, {"object": odd})):
+            answer = await send(http, an_event(id=f"evt_{number}", type=kind, data=shape))
+            assert (answer.status_code, answer.json()) == (200, {"received": True})
+    await worked_off(hooked)
+    assert hooked.sales.webhooks.stats == inbox.InboxStats(2, 0, 0)
+
+
 async def test_an_old_delivery_is_refused(hooked: Engine) -> None:
     """A recorded delivery is worth nothing after five minutes; one that took four is fine."""
     body = an_event()
@@ -163,8 +176,14 @@ async def test_an_oversized_body_is_refused_before_it_is_read(hooked: Engine) ->
         '{"id":"../v1","object":"event","type":"refund.created"}',
         '{"id":1,"object":"event","type":"refund.created"}',
         '{"id":"evt_1","object":"charge","type":"refund.created"}',
+        '{"id":"evt_1","object":[],"type":"refund.created"}',
+        '{"id":"evt_1","object":"event","type":{}}',
         "{",
         "",
+        pytest.param("[" * 100_000 + "]" * 100_000, id="deep list"),
+        pytest.param('{"a":' * 60_000 + "1" + "}" * 60_000, id="deep object"),
+        pytest.param('{"id":"evt_1","object":"event","x":' + "[" * 5000 + "]" * 5000 + "}", id="deep field"),
+        pytest.param('{"id":' + "9" * 6000 + "}", id="long number"),
     ],
 )
 async def test_what_is_signed_and_no_event_is_refused(hooked: Engine, body: str) -> None:

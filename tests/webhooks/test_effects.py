@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 import stripe as sdk
 
@@ -19,7 +20,7 @@ from stripe_meter.enforcement.webhooks.table import SNAPSHOT, THIN
 from tests.conftest import a_tool, pay
 from tests.enforcement.test_engine import admitted, refused, someone
 from tests.webhooks.conftest import address, deliver, events, send, sender, until, worked_off
-from tests.webhooks.story import DAY, books_of
+from tests.webhooks.story import DAY, UNITS, Story, books_of, ledger
 
 pytestmark = pytest.mark.anyio
 
@@ -176,6 +177,58 @@ async def test_a_refunded_pack_is_a_debt_where_it_was_used(
     assert (await refused(fresh, PACK, caller)).reason == "credits_exhausted"
     told.close()
     assert books_of(stripe, customer) == (-30, False)
+
+
+@pytest.mark.parametrize("cents", [(300, 300, 300), (333, 567), (1, 1, 898), (450, 449, 1), (100,) * 9])
+async def test_refunds_in_parts_take_what_one_refund_takes(
+    make_hooked: Make, stripe: EmulatorServer, client: sdk.StripeClient, cents: tuple[int, ...]
+) -> None:
+    """A third of a hundred credits, three times, is a hundred: no unit is left of a pack that was paid back."""
+    story = Story(stripe, client)
+    payment = story.buy("in parts")
+    for number, amount in enumerate(cents, 1):
+        client.v1.refunds.create({"payment_intent": payment, "amount": amount})
+        await deliver(make_hooked(), events(stripe, "refund.created"))  # each process hears the first ones again
+        left = UNITS - UNITS * sum(cents[:number]) // 900
+        assert books_of(stripe, story.buyers["in parts"]) == (left, False)
+
+
+async def test_refunds_in_parts_are_the_same_heard_backwards(
+    hooked: Engine, stripe: EmulatorServer, client: sdk.StripeClient
+) -> None:
+    """Stripe promises no order, and a refund that is heard of early takes its own share and no other's."""
+    story = Story(stripe, client)
+    payment = story.buy("in parts")
+    for amount in (300, 1, 299, 300):
+        client.v1.refunds.create({"payment_intent": payment, "amount": amount})
+    await deliver(hooked, events(stripe, "refund.created")[::-1])
+    customer = story.buyers["in parts"]
+    assert books_of(stripe, customer) == (0, False)
+    taken = [amount for owner, amount, said in ledger(stripe) if owner == customer and "refunded" in said]
+    assert taken == [33, 33, 34]
+
+
+async def test_a_payment_link_that_names_a_wallet_pays_its_owner(told: Engine, stripe: EmulatorServer) -> None:
+    """Whoever has paid must be given something, and credits of a wallet's own would be nobody's."""
+    customer = customer_of(await pay(told, stripe, PACK))
+    wallet = stripe.emulator.account.store.get("customer", customer)["metadata"][METADATA_WALLET]
+    link = await told.sales.payment_link("starter", wallet)
+    async with httpx.AsyncClient() as http:
+        session = (await http.get(link)).headers["location"]
+    stripe.complete_checkout(session, email="friend@example.com")
+    await settled(told, stripe)
+    assert told.sales.webhooks.stats.failed == 0
+    assert books_of(stripe, customer) == (200, False)
+
+
+async def test_a_purchase_that_page_and_webhook_tell_of_is_one_line(
+    told: Engine, stripe: EmulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An auditor who counts the lines counts what was sold."""
+    await pay(told, stripe, PACK)
+    await settled(told, stripe)
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "stripe_meter.audit"]
+    assert [line["how"] for line in lines if line["kind"] == "purchase"] == ["checkout"]
 
 
 async def test_a_pack_whose_payer_never_came_back_is_there(told: Engine, stripe: EmulatorServer) -> None:

@@ -6,12 +6,12 @@ the ledger first; what was sold is marked as given on its payment. Runs in the S
 
 from __future__ import annotations
 
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Final, Literal
 
 from stripe_meter.enforcement import audit
 from stripe_meter.enforcement.credits.steps import KEYS_LIVE
-from stripe_meter.errors import StripeUnavailable
+from stripe_meter.errors import IdempotencyConflict, StripeUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -70,17 +70,28 @@ async def take_share(
         The wallet, `cus_…`; None when the payment is no sale of ours.
     """
     wallet = await _grant(gateway, payment)
-    # Rounded down for each reversal, so that nobody loses a unit they paid for.
-    units = payment.units * back.amount // payment.amount if payment.amount else 0
-    if wallet is None or not back.is_taken or not units:
+    if wallet is None or not back.is_taken or not (units := await _share(gateway, kind, payment, back)):
         return wallet
     taken, returned = _SAID[kind]
     marks = {"sm": kind, "id": back.id}
-    await give_once(gateway, wallet, -units, payment.currency, f"{kind}:{back.id}", marks, taken, back.created)
+    with suppress(IdempotencyConflict):  # it was taken already, as the share that it was then
+        await give_once(gateway, wallet, -units, payment.currency, f"{kind}:{back.id}", marks, taken, back.created)
     if back.is_returned:
         key, marks = f"{kind}-back:{back.id}", {"sm": f"{kind}-back", "id": back.id}
         await give_once(gateway, wallet, units, payment.currency, key, marks, returned, back.created)
     return wallet
+
+
+async def _share(gateway: Gateway, kind: str, payment: Payment, back: Reversal) -> int:
+    """Units for what went back: refunds together take the share of their sum, rounded down, so that the last unit of a
+    pack goes with the last cent of it and nobody loses a unit they paid for."""
+    if not payment.amount:
+        return 0
+    units, rest = divmod(payment.units * back.amount, payment.amount)
+    if not rest or kind == "dispute":
+        return units
+    before = await gateway.reversals.refunded_before(back)
+    return payment.units * (before + back.amount) // payment.amount - payment.units * before // payment.amount
 
 
 async def give_once(

@@ -7,6 +7,7 @@ the client's name, not forwarding headers. Callers who show the same are read an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -24,6 +25,7 @@ GARBLED: Final = "it is too long or garbled"
 #: Callers remembered, so that a busy one is read and hashed once.
 _MOST_CALLERS: Final = 4096
 _LONGEST_KEPT: Final = 256
+_PATH: Final = re.compile(r"(/[A-Za-z0-9_.~-]+)*")
 #: Headers by which a proxy says that it stands between.
 _FORWARDED: Final = frozenset(
     {b"forwarded", b"via", b"x-real-ip"}
@@ -42,6 +44,7 @@ def from_scope(scope: Mapping[str, Any], identity: Identity) -> Caller:
     principal = None if token is None else principal_of(token)
     headers = dict(scope.get("headers") or ())
     client = (scope.get("client") or ("unknown",))[0]
+    mount = mount_of(scope) if identity.has_pages else ""
     seen = (
         principal,
         headers.get(b"x-api-key"),
@@ -49,12 +52,16 @@ def from_scope(scope: Mapping[str, Any], identity: Identity) -> Caller:
         headers.get(b"host"),
         _FORWARDED.isdisjoint(headers),
         client,
+        mount,
         tuple(scope.get("server") or ()),  # ASGI allows a list
     )
     known = identity.seen.get(seen)
     if known is not None:
         return known
-    caller = from_headers(headers, identity, principal, client, _base_url(scope, headers, client))
+    if mount:
+        identity.found_at(mount)
+    base_url = _base_url(scope, headers, client)
+    caller = from_headers(headers, identity, principal, client, None if base_url is None else base_url + mount)
     # A token expires and `identify` may change its mind, so these are found out anew.
     is_of_token = caller.principal is not None and principal is None
     is_lasting = not (is_of_token or caller.is_pending or caller.refused is not None)
@@ -108,6 +115,13 @@ def principal_of(token: Any) -> Principal | None:
     return Principal(f"application:{issuer}", str(client_id)) if client_id else None
 
 
+def here(scope: Mapping[str, Any]) -> str | None:
+    """Where this machine reaches the app that serves this request, or None where only its author knows that."""
+    headers = dict(scope.get("headers") or ())
+    base_url = _base_url(scope, headers, (scope.get("client") or ("unknown",))[0])
+    return None if base_url is None else base_url + mount_of(scope)
+
+
 def network_of(client: str) -> str:
     """Whom a limit counts as one: an IPv4 address, or the /64 that a single subscriber of IPv6 is given."""
     try:
@@ -155,6 +169,16 @@ def _base_url(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], client: 
         return None
     address = f"[{server[0]}]" if ":" in server[0] else server[0]
     return f"{scope.get('scheme', 'http')}://{address}:{server[1]}"
+
+
+def mount_of(scope: Mapping[str, Any]) -> str:
+    """The path at which Starlette has mounted the app that serves this request; what a proxy cut off is not of it."""
+    outer = scope.get("app_root_path")
+    if outer is None:
+        return ""
+    # The SDK's SSE transport takes messages by a mount of its own.
+    mount = str(scope.get("root_path") or "")[len(outer) :].removesuffix("/messages")
+    return mount if _PATH.fullmatch(mount) else ""
 
 
 @lru_cache(maxsize=1024)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from stripe_meter.enforcement.engine import Engine
     from stripe_meter.enforcement.identity.tokens import Tokens
     from stripe_meter.settings import Settings
+
+log = logging.getLogger("stripe_meter")
 
 #: From the headers of a request, by their names in lower case, to who sent it; None leaves it to keys and tokens.
 Identify: TypeAlias = Callable[[Mapping[str, str]], Awaitable[Principal | None] | Principal | None]
@@ -41,6 +44,9 @@ class Identity:
     ) -> None:
         self._settings, self._monotonic = settings, monotonic
         self.identify = identify
+        #: True when our pages are served beside the tools, below whatever path the server is mounted at.
+        self.has_pages = False
+        self._has_told = False
         #: Callers by what they showed.
         self.seen: dict[tuple[object, ...], Caller] = {}
 
@@ -58,6 +64,18 @@ class Identity:
             return Tokens(trust, keyring.KeySet(trust.jwks_url, fetch, self._monotonic), self._monotonic)
         assert trust.secret is not None
         return Tokens(trust, keyring.SharedSecret(trust.secret), self._monotonic)
+
+    def found_at(self, mount: str) -> None:
+        """Say once in the log when the server is mounted at a path that the author's address does not name."""
+        public = self._settings().public_url
+        if public is None or public.endswith(mount) or self._has_told:
+            return
+        self._has_told = True
+        log.warning(
+            "this server is mounted at %s, but its links lead below %s; unless a proxy leads them here, set "
+            "STRIPE_METER_PUBLIC_URL=%s",
+            *(mount, public, public + mount),
+        )
 
     async def proved(self, caller: Caller) -> Caller:
         """The caller with their JWT verified, or with why it was refused; in the Stripe thread.

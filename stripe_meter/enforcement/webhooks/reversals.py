@@ -1,7 +1,9 @@
 """Handlers of money that goes back: refunds and disputes.
 
 A refunded or disputed pack loses its share of credits. A dispute also stops its customer until it is won: a mark on the
-customer tells every process, and one that is read late is told by the next read of the account.
+customer tells every process, and one that is read late is told by the next read of the account. Stripe goes on with a
+subscription whose payment went back, so it is ended: when the fee of the running period was refunded as a whole, and
+when a dispute is lost.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from stripe_meter.enforcement import audit
 from stripe_meter.enforcement.credits.grants import take_share
 
 if TYPE_CHECKING:
@@ -27,6 +30,10 @@ async def refunded(desk: Desk, event: Event) -> None:
     wallet = await take_share(desk.gateway, "refund", payment, back)
     if wallet is not None:
         desk.decision.prepaid.granted(wallet)
+    if back.is_whole and back.payer is not None and not payment.units:
+        subscription = await desk.gateway.reversals.paid_for(payment.id, back.payer, desk.gateway.namespace)
+        if subscription is not None:
+            await _end(desk, back.payer, subscription, f"its payment {payment.id} was refunded as a whole")
     await desk.refresh(payment.customer)
 
 
@@ -56,7 +63,16 @@ async def _pause(desk: Desk, customer: str, dispute: str, is_open: bool, status:
         await desk.gateway.reversals.mark(customer, dispute, None)
         is_open = False
     log.warning("%s: dispute %s is %s, so their calls are %s", customer, dispute, status, _WORD[is_open])
+    if status == "lost" and account.subscription is not None:
+        # Whoever is served no more is not charged any more.
+        await _end(desk, customer, account.subscription.id, f"dispute {dispute} was lost")
     await desk.accounts.read_again(customer)
+
+
+async def _end(desk: Desk, customer: str, subscription: str, why: str) -> None:
+    await desk.gateway.reversals.end(subscription)
+    audit.record("purchase", action="ended", customer=customer, subscription=subscription)
+    log.warning("%s: %s has ended, for %s", customer, subscription, why)
 
 
 _WORD = {True: "refused", False: "served again"}
