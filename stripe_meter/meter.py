@@ -61,6 +61,12 @@ def _default_engine() -> Engine:
 current.build_default_with(_default_engine)
 
 
+def _path(routes: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9_.~-]+)+/?", routes):
+        raise ConfigurationError(f'routes={routes!r} is no path; write for example routes="/billing"')
+    return routes.rstrip("/")
+
+
 class StripeMeter:
     """One seller's billing.
 
@@ -72,7 +78,7 @@ class StripeMeter:
             without `@metered` as well, by the name that the server lists.
         default_price: Of tools with `@metered` that nothing else prices; it never touches tools without.
         spend_cap: The most that one customer may spend in a UTC day or month, such as `"$50/month"`; a tuple gives
-            several currencies.
+            several currencies. Else `STRIPE_METER_SPEND_CAP`, or `spend_cap` of a configuration file.
         identify: Says who sent a request, from its headers (names in lower case): a `Principal`, or None to leave it to
             tokens and keys. May be `async def`; asked for every call, so keep what takes long. What it raises refuses
             the call.
@@ -142,9 +148,8 @@ class StripeMeter:
         from stripe_meter.mcp.attach import attach
         from stripe_meter.web.routes import mount
 
-        if not re.fullmatch(r"(/[A-Za-z0-9_.~-]+)+/?", routes):
-            raise ConfigurationError(f'routes={routes!r} is no path; write for example routes="/billing"')
-        self.engine.routes = routes.rstrip("/")
+        self.engine.routes = _path(routes)
+        self.engine.identity.has_pages = True
         self.engine.sales.front.open(getattr(server, "name", None))
         attach(self.engine, server, mount=lambda add: mount(self.engine, add), agent_tools=agent_tools)
 
@@ -167,10 +172,19 @@ class StripeMeter:
 
         return lifespan
 
-    def asgi(self) -> ASGIApp:
-        """Our routes as an ASGI app, to mount at `routes` of another one."""
+    def asgi(self, *, routes: str | None = None) -> ASGIApp:
+        """Our routes as an ASGI app, for a server that is not attached, or for another app beside it.
+
+        Args:
+            routes: Path at which you mount it, as browsers see it; that of `attach`, or `/billing`, unless given.
+
+        Raises:
+            ConfigurationError: `routes` is no path.
+        """
         from stripe_meter.web.routes import app
 
+        if routes is not None:
+            self.engine.routes = _path(routes)
         self.engine.sales.front.open()
         return app(self.engine)
 

@@ -43,8 +43,8 @@ def command(ctx: click.Context, customer: str, tool: str, target: str | None, as
     CUSTOMER is the customer's id in Stripe, cus_…. TARGET is the file of your server, module:attribute or a TOML file;
     unless given, server.py or stripe-meter.toml of this folder. It is imported, not run.
 
-    What only the running server knows is not seen: calls of the last minute under a rate limit, and usage that is on
-    its way to Stripe.
+    Every plan on offer is named, in the order in which a server asks them, with why it pays or not. What only the
+    running server knows is not seen: calls of the last minute under a rate limit, and usage on its way to Stripe.
 
     Exit status: 0 the call would be served, 1 error, 3 it would be refused.
     """
@@ -94,6 +94,7 @@ def _data(found: Explanation) -> dict[str, Any]:
         "paid_from": None if found.paying is None else found.paying.name,
         "pockets": pockets,
         "stop": found.stop,
+        "limits": list(found.limits),
         "remedy": found.remedy or None,
     }
 
@@ -106,6 +107,8 @@ def _tell(found: Explanation) -> None:
         click.echo(f"  {'+' if pocket.pays else '-'} {pocket.name}: {pocket.why}")
     if not found.pockets and found.stop is None:
         click.echo("  - nothing they have bought covers it")
+    for limit in found.limits:
+        click.echo(f"  ~ at most {limit}: only the running server knows how many were made")
     if found.stop is not None:
         click.echo(f"  ! {found.stop}")
     if found.remedy:

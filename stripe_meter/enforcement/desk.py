@@ -80,7 +80,7 @@ class Desk:
         settings: Callable[[], Settings],
     ) -> None:
         self._thread, self._shelf, self._accounts, self._settings = thread, shelf, accounts, settings
-        self._standings = Standings(shelf, lambda: accounts.monotonic(), scale)
+        self._standings = Standings(shelf, lambda: accounts.monotonic(), scale, settings)
         self._answers: dict[str, tuple[Account, float, Status]] = {}
 
     def now(self) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain.identity import ApiKey, Caller
@@ -17,9 +17,11 @@ from stripe_meter.enforcement import audit
 from stripe_meter.enforcement.cards import keep_card
 from stripe_meter.enforcement.credits.grants import grant_pack
 from stripe_meter.enforcement.guesses import Guesses
+from stripe_meter.enforcement.identity.reading import network_of
 from stripe_meter.errors import IdempotencyConflict, StripeRejected, StripeUnavailable, TooMany
 
 if TYPE_CHECKING:
+    from stripe_meter.domain.money import Money
     from stripe_meter.gateway.checkout import Order, Session
     from stripe_meter.gateway.gateway import Gateway
 
@@ -33,6 +35,8 @@ LOOK_AFTER: Final = (
 CLAIM_FOR: Final = 23 * 3600
 #: New links for strangers that one process makes in a minute.
 STRANGERS_A_MINUTE: Final = 60
+#: What one address may take of these.
+SHARE_A_MINUTE: Final = 20
 
 _MOST: Final = 10_000
 #: A stranger's link is handed out again to the same client for this long.
@@ -72,6 +76,8 @@ class Completion:
         mode: Stripe's word for what they did: `subscription`, `payment` or `setup`.
         beneficiary: Whose credits were paid, where that may be somebody else: `cus_…` as the payer named it.
         already_shown: True when the key of this purchase was shown before.
+        is_paid: False while a bank still has to say whether it pays.
+        total: What was due at once; None where nothing was.
     """
 
     customer: str | None
@@ -79,6 +85,8 @@ class Completion:
     already_shown: bool = False
     mode: str = ""
     beneficiary: str | None = None
+    is_paid: bool = True
+    total: Money | None = None
 
 
 class Purchases:
@@ -89,7 +97,7 @@ class Purchases:
         self._open: dict[str, Purchase] = {}
         # Sessions that were found paid; each is looked into once.
         self._paid: dict[str, None] = {}
-        self._made: deque[float] = deque(maxlen=STRANGERS_A_MINUTE)
+        self._made: deque[tuple[float, str]] = deque(maxlen=STRANGERS_A_MINUTE)
         # Sessions that this process made.
         self._ours: dict[str, None] = {}
         self._guesses = Guesses(monotonic)
@@ -139,7 +147,7 @@ class Purchases:
             session = await gateway.checkout.read(known.session.id)
             known = known if session.status == "open" else None
         if known is None or known.order != order or self._monotonic() - known.since > _REUSE:
-            self.count_stranger()
+            self.count_stranger(caller.client)
             session = await gateway.checkout.for_anybody(order, pages)
             known = self._remember(name, session, order)
         return str(known.session.url)
@@ -184,13 +192,16 @@ class Purchases:
         self._open.pop(customer, None)
         return wallet
 
-    async def link_for_anybody(self, gateway: Gateway, order: Order, pages: str) -> str:
+    async def link_for_anybody(self, gateway: Gateway, order: Order, pages: str, client: str = "") -> str:
         """A Checkout link that nobody waits for; who pays becomes a customer and gets a key.
+
+        Args:
+            client: The address that asks; empty for the author's own code.
 
         Raises:
             TooMany: Strangers asked for too many links.
         """
-        self.count_stranger()
+        self.count_stranger(client)
         session = await gateway.checkout.for_anybody(order, pages)
         self._is_ours(session)
         return str(session.url)
@@ -241,12 +252,20 @@ class Purchases:
             del self._open[customer]
 
     async def complete(
-        self, gateway: Gateway, session_id: str, claim: str | None, client: str | None = None
+        self,
+        gateway: Gateway,
+        session_id: str,
+        claim: str | None,
+        client: str | None = None,
+        *,
+        is_payer: bool = False,
     ) -> Completion:
         """The payer is back: find out who they are, and make their API key if they came without identity.
 
         Args:
             client: The address that says so, which may be guessing; None for the author's own code.
+            is_payer: They look at our page. Who followed a payment link is told no claim, so that the id of the session
+                has to do: Stripe gives it to the payer's browser alone.
 
         Raises:
             TooMany: Stripe was asked too often about sessions that nobody has paid.
@@ -254,10 +273,10 @@ class Purchases:
         if self._guesses.is_nobodys(session_id):
             return Completion(None)
         if client is None:
-            return await self._complete(gateway, session_id, claim)
+            return await self._complete(gateway, session_id, claim, is_payer)
         take_back = self._guesses.count(client, is_ours=session_id in self._ours)
         try:
-            done = await self._complete(gateway, session_id, claim)
+            done = await self._complete(gateway, session_id, claim, is_payer)
         except StripeUnavailable:
             take_back()
             raise
@@ -265,15 +284,14 @@ class Purchases:
             take_back()
         return done
 
-    async def _complete(self, gateway: Gateway, session_id: str, claim: str | None) -> Completion:
+    async def _complete(self, gateway: Gateway, session_id: str, claim: str | None, is_payer: bool) -> Completion:
         try:
             session = await gateway.checkout.read(session_id)
         except StripeRejected as error:
             if error.code == "resource_missing":
                 self._guesses.nobodys(session_id)
             return Completion(None)
-        if session.payment is not None:
-            await grant_pack(gateway, session.payment)
+        wallet = None if session.payment is None else await grant_pack(gateway, session.payment)
         if session.setup is not None:
             await keep_card(gateway, session.setup)
         now = gateway.connection.clock.now()
@@ -282,15 +300,21 @@ class Purchases:
         self._seen(session)
         self._forget(session)
         if session.claim_hash is None:
-            return Completion(session.customer, mode=session.mode, beneficiary=session.reference)
+            if is_payer and await _is_keyless(gateway, session, wallet):
+                return await self._key(gateway, session, session.customer)
+            return replace(_completion(session), beneficiary=session.reference)
         if claim is None or not session.is_claimed_by(claim):
             return Completion(None)
+        return await self._key(gateway, session, session.customer)
+
+    async def _key(self, gateway: Gateway, session: Session, customer: str) -> Completion:
         try:
-            key = await gateway.customers.issue_key(session.customer, once=session.id, created=int(now))
+            now = int(gateway.connection.clock.now())
+            key = await gateway.customers.issue_key(customer, once=session.id, created=now)
         except IdempotencyConflict:
-            return Completion(session.customer, already_shown=True, mode=session.mode)
+            return replace(_completion(session), already_shown=True)
         audit.record("key", action="made", customer=key.customer, key=key.id, session=session.id)
-        return Completion(session.customer, key, mode=session.mode)
+        return replace(_completion(session), key=key)
 
     def _was_paid(self, customer: str, session: Session, order: Order) -> None:
         """A link of another process, or of this one before it was restarted, that was paid: look at the next call."""
@@ -301,19 +325,29 @@ class Purchases:
         raise JustPaid
 
     def _seen(self, session: Session) -> None:
-        if session.status == "complete" and session.id not in self._paid:
-            bought = {"customer": session.customer, "payment": session.payment, "session": session.id}
+        if self.is_news(session.id) and session.status == "complete":
+            # Of a payment link the id shows a key, so no log tells it.
+            known = None if session.is_of_link else session.id
+            bought = {"customer": session.customer, "payment": session.payment, "session": known}
             audit.record("purchase", **bought, mode=session.mode, how="checkout")
+
+    def is_news(self, paid: str) -> bool:
+        """Whether this session or payment is met for the first time here; several roads lead to each."""
+        is_new = paid not in self._paid
         while len(self._paid) >= _MOST:
             self._paid.pop(next(iter(self._paid)))
-        self._paid[session.id] = None
+        self._paid[paid] = None
+        return is_new
 
-    def count_stranger(self) -> None:
+    def count_stranger(self, client: str = "") -> None:
         """Somebody nobody knows asks for what costs requests at Stripe. Raises `TooMany` past their budget."""
-        now = self._monotonic()
-        if len(self._made) == STRANGERS_A_MINUTE and now - self._made[0] < 60.0:
+        now, network = self._monotonic(), network_of(client)
+        lately = [asked for moment, asked in self._made if now - moment < 60.0]
+        if len(lately) >= STRANGERS_A_MINUTE:
             raise TooMany("Too many people are asking for a payment link at once.", retry_after=10.0)
-        self._made.append(now)
+        if client and lately.count(network) >= SHARE_A_MINUTE:
+            raise TooMany("Too many payment links were asked for from your address.", retry_after=10.0)
+        self._made.append((now, network))
 
     def _remember(self, name: str, session: Session, order: Order) -> Purchase:
         while len(self._open) >= _MOST:
@@ -334,6 +368,10 @@ class Purchases:
                 del self._open[name]
 
 
+def _completion(session: Session) -> Completion:
+    return Completion(session.customer, mode=session.mode, is_paid=session.is_paid, total=session.total)
+
+
 def _name(caller: Caller) -> str:
     return f"client:{caller.client}"
 
@@ -344,3 +382,14 @@ async def _has_nothing_to_give(gateway: Gateway, session: Session) -> bool:
         return True
     payment = await gateway.wallets.payment(session.payment)
     return not payment.is_paid or payment.granted is not None
+
+
+async def _is_keyless(gateway: Gateway, session: Session, wallet: str | None) -> bool:
+    """Whether a stranger paid by a payment link of ours for a pack of their own, which only a key lets them use.
+
+    Args:
+        wallet: Where the credits of this session are, once it is paid; None when it was no sale of ours.
+    """
+    if not session.is_of_link or wallet is None or session.customer is None:
+        return False
+    return await gateway.wallets.of(session.customer) == wallet

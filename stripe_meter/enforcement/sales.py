@@ -91,7 +91,7 @@ class Sales:
         """
 
         async def work(gateway: Gateway) -> Completion:
-            done = await self._purchases.complete(gateway, session, claim, client)
+            done = await self._purchases.complete(gateway, session, claim, client, is_payer=True)
             if done.key is None:
                 await self._noticed(gateway, done)
                 return done
@@ -124,6 +124,7 @@ class Sales:
         pages: str,
         metadata: Mapping[str, str] = MappingProxyType({}),
         may_change: bool = True,
+        client: str = "",
     ) -> str:
         """Link to the page on which a plan or a pack is bought; whoever is subscribed changes what they have there.
 
@@ -134,6 +135,7 @@ class Sales:
             pages: Base URL of our own pages.
             metadata: For session, subscription or payment, and invoice.
             may_change: Who asks is the customer; else they are led to a Checkout and to nothing they have already.
+            client: The address of a stranger, each of which gets so many links; empty for the author's own code.
 
         Raises:
             NotForSale: It is not on offer, or not to this customer.
@@ -141,7 +143,7 @@ class Sales:
             StripeMeterError: Stripe could not be asked; try again.
         """
         return await self._sell(
-            lambda gateway: self._selling.checkout(gateway, customer, plan, pack, pages, metadata, may_change)
+            lambda gateway: self._selling.checkout(gateway, customer, plan, pack, pages, metadata, may_change, client)
         )
 
     async def portal(self, customer: str, *, return_url: str, flow: Flow | None = None) -> str:
@@ -178,13 +180,13 @@ class Sales:
 
         return await self._sell(work, stock=False)
 
-    async def payment_link(self, pack: str, customer: str | None = None, *, is_stranger: bool = False) -> str:
+    async def payment_link(self, pack: str, customer: str | None = None, *, stranger: str | None = None) -> str:
         """The lasting link that sells a pack, found again or made.
 
         Args:
             pack: Its name.
             customer: Whose credits they will be, `cus_…`, whoever pays; unless given, whoever pays.
-            is_stranger: Somebody nobody knows asks, of whom only so many are served.
+            stranger: The address of somebody nobody knows, of whom only so many are served.
 
         Raises:
             NotForSale: No pack is called so.
@@ -194,8 +196,8 @@ class Sales:
         public = None if settings.public_url is None else await self.pages()
 
         async def work(gateway: Gateway) -> str:
-            if is_stranger:
-                self._purchases.count_stranger()
+            if stranger is not None:
+                self._purchases.count_stranger(stranger)
             return await self._selling.payment_link(gateway, pack, public, customer)
 
         return await self._sell(work)
@@ -280,17 +282,9 @@ class Sales:
         voucher = self.sealer.unseal(receipt)
 
         async def work(gateway: Gateway) -> str:
-            if voucher.ledger != "credits":
-                caps = self._decision.caps
-                is_spent = await caps.counts(gateway, voucher)
-                given = await gateway.corrections.take_back(voucher)
-                if is_spent:
-                    await caps.give_back(gateway, voucher)
-                return given
-            await self._stock(gateway)
-            given = await self._decision.prepaid.take_back(gateway, voucher)
-            await gateway.corrections.uncount(voucher)
-            return given
+            if voucher.ledger == "credits":
+                await self._stock(gateway)
+            return await self._decision.refunds.take_back(gateway, voucher)
 
         return await self._thread.call(work, 6 * self._settings().timeout)
 

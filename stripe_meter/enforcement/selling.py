@@ -64,11 +64,12 @@ class Selling:
         pages: str,
         metadata: Mapping[str, str],
         may_change: bool,
+        client: str = "",
     ) -> str:
         """The page on which `customer` buys a plan or a pack, or changes the subscription they have, if they may."""
         order = replace(self._order(plan, pack), metadata=checked(metadata))
         if customer is None:
-            return await self._purchases.link_for_anybody(gateway, order, pages)
+            return await self._purchases.link_for_anybody(gateway, order, pages, client)
         if order.mode != "subscription":
             return await self._link(gateway, customer, order, pages)
         account = await self._known(customer)
@@ -108,7 +109,7 @@ class Selling:
         plan, chosen = self._pack(pack)
         order = self._shelf.order_of(plan, chosen)
         sold = SoldPack(chosen.key, order.lines[0][0], order.units)
-        url = await gateway.links.of(sold, None if public is None else f"{public}/{SUCCESS}")
+        url = (await gateway.links.of(sold, None if public is None else f"{public}/{SUCCESS}")).url
         return url if customer is None else f"{url}?client_reference_id={customer}"
 
     async def buy(self, gateway: Gateway, customer: str, pack: str, once: str, pages: str) -> Bought:
@@ -123,7 +124,9 @@ class Selling:
             charge = await gateway.payments.charge(what, occasion, present=True, since=0)
             if charge.outcome == "paid":
                 await grant_pack(gateway, charge.payment)
-                audit.record("purchase", customer=customer, payment=charge.payment, pack=chosen.key, how="saved_card")
+                if self._purchases.is_news(charge.payment):
+                    bought = {"customer": customer, "payment": charge.payment, "pack": chosen.key}
+                    audit.record("purchase", **bought, how="saved_card")
                 return Bought(charge.payment)
             if charge.outcome == "processing":
                 return Bought()

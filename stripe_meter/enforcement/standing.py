@@ -22,12 +22,14 @@ from stripe_meter.enforcement.counters import Counter, Counters
 from stripe_meter.enforcement.credits.prepaid import credits as in_credits
 from stripe_meter.enforcement.gate import Offer
 from stripe_meter.enforcement.ledgers import Allowance, Metered, PlanCalls, Spent
+from stripe_meter.enforcement.throttle import limits_of
 
 if TYPE_CHECKING:
     from stripe_meter.domain.account import Account
     from stripe_meter.domain.plans import Plan
     from stripe_meter.enforcement.shelf import Shelf
     from stripe_meter.gateway.gateway import Gateway
+    from stripe_meter.settings import Settings
 
 
 _ONE_CREDIT: Final = Rate("credits", Decimal(1))
@@ -61,6 +63,7 @@ class Explanation:
         pockets: As far as they are asked.
         stop: What refuses the call although a pocket would pay, as one sentence, or None.
         remedy: What to do, for the seller; empty when the call is served.
+        limits: Rate limits over it, such as `60 calls a minute`; only a running server knows how far they are used.
     """
 
     customer: str
@@ -69,6 +72,7 @@ class Explanation:
     pockets: tuple[Pocket, ...] = ()
     stop: str | None = None
     remedy: str = ""
+    limits: tuple[str, ...] = ()
 
     @property
     def paying(self) -> Pocket | None:
@@ -81,10 +85,17 @@ class Standings:
 
     Args:
         scale: Ledger units of one credit.
+        settings: Read when something is explained.
     """
 
-    def __init__(self, shelf: Shelf, monotonic: Callable[[], float], scale: Callable[[Credits], int]) -> None:
-        self._shelf, self._monotonic, self._scale = shelf, monotonic, scale
+    def __init__(
+        self,
+        shelf: Shelf,
+        monotonic: Callable[[], float],
+        scale: Callable[[Credits], int],
+        settings: Callable[[], Settings],
+    ) -> None:
+        self._shelf, self._monotonic, self._scale, self._settings = shelf, monotonic, scale, settings
 
     async def explain(self, gateway: Gateway, customer: str, tool: Tool) -> Explanation:
         """Which pocket would pay the next call of `tool`. Reads Stripe, never a snapshot of ours."""
@@ -96,17 +107,47 @@ class Standings:
             why = "A payment of theirs is disputed."
             return Explanation(customer, tool.name, price, (), why, "Answer the dispute in the Dashboard.")
         pockets: list[Pocket] = []
-        for route in self._shelf.offering.routes(tool, self.plan_of(account)):
+        stop, remedy = None, ""
+        for plan, route in self._asked(account, tool):
+            if route is None:
+                pockets.append(self._passed_over(plan, tool))
+                continue
             pocket, offer = await self._ask(gateway, account, tool, route)
             pockets.append(pocket)
             if pocket.pays:
                 stop = await self._stop(gateway, account, tool, offer)
                 remedy = "" if stop is None else self._remedy_of_cap(account)
-                return Explanation(customer, tool.name, price, tuple(pockets), stop, remedy)
+                break
             if pocket.is_last:
                 break
-        remedy = next((p.remedy for p in reversed(pockets) if p.remedy), "") or self._remedy(account, tool)
-        return Explanation(customer, tool.name, price, tuple(pockets), None, remedy)
+        if not any(pocket.pays for pocket in pockets):
+            remedy = next((p.remedy for p in reversed(pockets) if p.remedy), "") or self._remedy(account, tool)
+        limits = limits_of(self.plan_of(account), self._shelf, self._settings())
+        said = tuple(str(limit) for limit in limits)
+        return Explanation(customer, tool.name, price, tuple(pockets), stop, remedy, said)
+
+    def _asked(self, account: Account, tool: Tool) -> list[tuple[Plan | Retired, Route | None]]:
+        """Every plan in the order in which a decision asks them, those that it passes over without a route."""
+        offering, subscribed = self._shelf.offering, self.plan_of(account)
+        routes = {route.plan.name: route for route in offering.routes(tool, subscribed)}
+        plans: list[Plan | Retired | None] = [offering.free]
+        if subscribed is not None and not offering.has(subscribed):
+            plans.append(Retired(subscribed))
+        plans += [*offering.subscriptions.values(), offering.credits, offering.pay_as_you_go]
+        return [(plan, routes.get(plan.name)) for plan in plans if plan is not None]
+
+    def _passed_over(self, plan: Plan | Retired, tool: Tool) -> Pocket:
+        """Why a decision does not even look into this pocket."""
+        offering = self._shelf.offering
+        name = {Free: "free calls", Credits: "credits"}.get(type(plan), f"plan {plan.name}")
+        if offering.rate(tool, plan) is not None:
+            return Pocket(name, pays=False, why="They are not subscribed to it.")
+        if tool.feature is not None:
+            unlocking = " or ".join(sold.name for sold in offering.sold_by(tool))
+            return Pocket(name, pays=False, why=f"{tool.name} needs {tool.feature!r}, which {unlocking} unlocks.")
+        if isinstance(plan, Free):
+            return Pocket(name, pays=False, why=f"It gives its free tools alone, and {tool.name} is none of them.")
+        return Pocket(name, pays=False, why=f"{tool.name} has no price that it could charge.")
 
     async def left(self, gateway: Gateway, account: Account) -> tuple[Pocket, ...]:
         """What an account has, whatever it calls: each pocket as one call that takes one of everything finds it."""
@@ -147,7 +188,7 @@ class Standings:
             why = f"{subscription.id} has no item that counts calls."
             return Pocket(name, pays=False, why=why, remedy="See `stripe-meter doctor`."), None
         if isinstance(plan, Retired) and isinstance(calls, Offer):
-            return Pocket(name, pays=True, why="It is not offered any more; its included calls go on."), calls
+            return Pocket(name, pays=True, why=f"It {plan.outcome}."), calls
         return self._counted(name, calls, None), _offer(calls)
 
     def _counted(self, name: str, found: Offer | Spent, limit: int | None) -> Pocket:

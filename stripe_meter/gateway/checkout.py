@@ -13,8 +13,10 @@ import hashlib
 import json
 import secrets
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from stripe_meter.domain.money import Money
 from stripe_meter.errors import StripeRejected
 from stripe_meter.gateway.connection import Connection, plain
 from stripe_meter.gateway.limiter import Priority
@@ -81,6 +83,9 @@ class Session:
         setup: `seti_…` of a session that saved a card, else None.
         mode: `subscription`, `payment` or `setup`.
         reference: Who the payer said it is for (`client_reference_id` of a payment link); nothing vouches for it.
+        is_of_link: It was opened by following a payment link.
+        is_paid: False while a bank still has to say whether it pays.
+        total: What was due at once; None where nothing was.
     """
 
     id: str
@@ -94,6 +99,9 @@ class Session:
     setup: str | None = None
     mode: str = ""
     reference: str | None = None
+    is_of_link: bool = False
+    is_paid: bool = True
+    total: Money | None = None
 
     def is_claimed_by(self, claim: str) -> bool:
         """Whether `claim` is the secret this session's payer was sent back with."""
@@ -247,6 +255,9 @@ def _session(found: stripe.checkout.Session) -> Session:
         found.setup_intent if isinstance(found.setup_intent, str) else None,
         str(found.mode),
         found.client_reference_id,
+        found.payment_link is not None,
+        found.payment_status != "unpaid",
+        Money(Decimal(found.amount_total), found.currency) if found.amount_total and found.currency else None,
     )
 
 

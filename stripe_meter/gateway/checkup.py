@@ -16,6 +16,7 @@ from stripe_meter.domain.blueprint import Blueprint
 from stripe_meter.domain.evidence import Bill, Evidence, Portal, Wallet
 from stripe_meter.domain.meter_errors import MeterError
 from stripe_meter.errors import PermissionMissing, StripeRejected
+from stripe_meter.gateway.completed import without_key
 from stripe_meter.gateway.connection import Connection, Write
 from stripe_meter.gateway.endpoints import Endpoints
 from stripe_meter.gateway.events import METER_REPORTS, Events
@@ -69,6 +70,7 @@ class Checkup:
         meter_errors = await self._may("Events", self._meter_errors())
         portal = await self._may("Customer portal", self._portal())
         bills = await self._may("Invoices", self._bills())
+        keyless = await self._may("Checkout Sessions", without_key(self._connection, wanted.namespace))
         for name, request in _WRITES.items():
             await self._probe(name, request)
         return Evidence(
@@ -85,6 +87,7 @@ class Checkup:
             tuple(self._gaps),
             None if thin is None else tuple(thin),
             tuple(meter_errors or ()),
+            keyless or (),
         )
 
     async def _may(self, what: str, reading: Awaitable[T]) -> T | None:

@@ -1,8 +1,8 @@
 """Checkout sessions that were completed: what somebody bought, whether or not anybody here was told.
 
-Owns one list call and what it tells of each purchase: what it made, and whether its credits are given or its money went
-back. Stripe lists sessions by customer, not by `client_reference_id`, so whoever was named on a payment link is only
-found among the latest hundred of all customers.
+Owns one list call and what it tells of each purchase: what it made, whether its credits are given or its money went
+back, and whether who paid has a key to use them. Stripe lists sessions by customer, not by `client_reference_id`, so
+whoever was named on a payment link is only found among the latest hundred of all customers.
 
 https://docs.stripe.com/api/checkout/sessions/list
 """
@@ -12,8 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from stripe_meter.domain.identity import METADATA_KEY, wallet_name
 from stripe_meter.gateway.connection import Connection, plain
 from stripe_meter.gateway.limiter import Priority
+from stripe_meter.gateway.links import METADATA_LINK
 from stripe_meter.gateway.wallets import METADATA_GRANTED
 
 if TYPE_CHECKING:
@@ -41,21 +43,40 @@ class Completed:
 
 async def completed(connection: Connection, namespace: str, customer: str | None) -> list[Completed]:
     """The latest hundred sessions of ours that were completed: by `customer`, or by anybody. One read."""
-    params: dict[str, Any] = {"status": "complete", "limit": 100, "expand": ["data.payment_intent.latest_charge"]}
+    params: dict[str, Any] = {"expand": ["data.payment_intent.latest_charge"]}
     if customer is not None:
         params["customer"] = customer
-
-    def request(client: stripe.StripeClient) -> Any:
-        return client.v1.checkout.sessions.list_async(params)  # type: ignore[arg-type]  # a TypedDict of the SDK
-
-    listed = await connection.read(request, Priority.PURCHASE)
-    ours = [row for row in listed.data if plain(row.metadata).get("stripe_meter") == namespace]
     return [
         Completed(
             row.id, _id(row.customer), row.client_reference_id, _id(row.subscription), _unpacked(row.payment_intent)
         )
-        for row in ours
+        for row in await _ours(connection, namespace, params)
     ]
+
+
+async def without_key(connection: Connection, namespace: str) -> tuple[str, ...]:
+    """Who, among the latest hundred sessions, paid by a payment link for themselves and has no API key. One read."""
+    found: dict[str, None] = {}
+    for row in await _ours(connection, namespace, {"expand": ["data.customer"]}):
+        if METADATA_LINK not in plain(row.metadata) or row.payment_status != "paid" or row.customer is None:
+            continue
+        if getattr(row.customer, "deleted", False):
+            continue
+        marks = plain(row.customer.metadata)
+        # Credits of the payer's own made them a wallet, whatever name stood behind the link.
+        is_own = wallet_name(namespace) in marks or not (row.client_reference_id or "").startswith("cus_")
+        if is_own and not any(name.startswith(METADATA_KEY) for name in marks):
+            found[row.customer.id] = None
+    return tuple(found)
+
+
+async def _ours(connection: Connection, namespace: str, params: dict[str, Any]) -> list[Any]:
+    def request(client: stripe.StripeClient) -> Any:
+        wanted = {"status": "complete", "limit": 100, **params}
+        return client.v1.checkout.sessions.list_async(wanted)  # type: ignore[arg-type]  # a TypedDict of the SDK
+
+    listed = await connection.read(request, Priority.PURCHASE)
+    return [row for row in listed.data if plain(row.metadata).get("stripe_meter") == namespace]
 
 
 def _unpacked(intent: Any) -> str | None:

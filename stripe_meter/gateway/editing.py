@@ -1,8 +1,9 @@
 """Changing a catalogue that exists: one change of a plan after the other, each of them safe to repeat.
 
 Owns how each kind of change is written. Money terms are fixed in Stripe, so a changed price is a new one that takes the
-lookup key over before the old one is switched off: at every moment exactly one active price has the name. Whoever is
-cut off anywhere leaves something that the next comparison sees, and two who do this at once make one price.
+lookup key over before the old one is switched off: at every moment exactly one active price has the name. Payment links
+go on selling at the price they were made with, so those of an old price are closed before it is. Whoever is cut off
+anywhere leaves something that the next comparison sees, and two who do this at once make one price.
 
 https://docs.stripe.com/products-prices/manage-prices#lookup-keys
 """
@@ -10,17 +11,25 @@ https://docs.stripe.com/products-prices/manage-prices#lookup-keys
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+import logging
+from typing import Any, Final
 
 from stripe_meter.domain.blueprint import FeatureSpec, MeterSpec, PriceSpec, ProductSpec
 from stripe_meter.domain.change import Change
+from stripe_meter.domain.changes import earlier_units
 from stripe_meter.domain.found import Inventory
 from stripe_meter.domain.terms_of import TAX_BEHAVIOR
-from stripe_meter.errors import StripeRejected
+from stripe_meter.errors import PermissionMissing, StripeRejected
 from stripe_meter.gateway.catalogue import Catalogue, price_params
 from stripe_meter.gateway.connection import Connection
 from stripe_meter.gateway.inventory import every
 from stripe_meter.gateway.limiter import Priority
+from stripe_meter.gateway.links import close_links
+
+log = logging.getLogger("stripe_meter")
+
+#: In the lookup keys of credit packs' prices.
+_PACK: Final = ":pack:"
 
 
 class Editor:
@@ -30,7 +39,10 @@ class Editor:
         self._connection, self._catalogue = connection, catalogue
         self._meters = {meter.event_name: meter.id for meter in found.meters if meter.active}
         self._features = {feature.lookup_key: feature.id for feature in found.features}
+        self._prices = {price.id: price for price in found.prices}
         self._attached = {product.id: set(product.features) for product in found.products}
+        #: Payment links (`plink_…`) that sold packs at prices which are in force no more.
+        self.closed: list[str] = []
 
     async def carry_out(self, change: Change) -> None:
         """Make one change.
@@ -120,6 +132,8 @@ class Editor:
 
     async def _replace(self, spec: PriceSpec, old: str) -> None:
         params = {**price_params(spec, self._meters, self._catalogue.marks), "transfer_lookup_key": True}
+        if (replaced := self._prices.get(old)) is not None:
+            params["metadata"] |= earlier_units(spec, replaced)
         # Named after what it replaces and how, so that two runs at once make one price and not two.
         digest = hashlib.sha256(repr(sorted(params.items())).encode()).hexdigest()[:16]
         await self._connection.write(
@@ -127,12 +141,22 @@ class Editor:
             key=f"price:{old}:{digest}",
             priority=Priority.CATALOGUE,
         )
+        if _PACK in spec.lookup_key:
+            await self._close_links(old)
         await self._update_price(old, {"active": False})
+
+    async def _close_links(self, price: str) -> None:
+        try:
+            self.closed += await close_links(self._connection, price)
+        except PermissionMissing as error:
+            log.warning("payment links that sell at %s, if there are any, are not closed: %s", price, error)
 
     async def _archive(self, change: Change) -> None:
         id = change.id
         assert id is not None
         if change.what == "price":
+            if _PACK in change.name or change.name == id:  # one without a name may have been a pack's
+                await self._close_links(id)
             await self._update_price(id, {"active": False})
         elif change.what == "meter":
             await self._switch_meter(id, on=False)

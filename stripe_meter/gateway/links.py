@@ -1,6 +1,7 @@
 """Payment Links: one lasting address for each credit pack, for a website or an e-mail.
 
-Owns finding a pack's link again by its metadata, so that it is not made twice, and what its payments say they were for.
+Owns finding a pack's link again by its metadata, so that it is not made twice; closing those of an old price, for a
+link goes on selling at the price it was made with; and what its payments say they were for.
 Stripe offers no links for metered prices. Whoever follows a link may say for whom (`?client_reference_id=cus_…`).
 
 https://docs.stripe.com/payment-links/api
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 #: Metadata key of a link and of its payments: which pack it sells.
 METADATA_LINK: Final = "stripe_meter_link"
 _METADATA_TERMS: Final = "stripe_meter_link_terms"
+_METADATA_PRICE: Final = "stripe_meter_link_price"
+#: What followers of a closed link read.
+_CLOSED: Final = "The price of these credits has changed. Ask the seller for the new link."
 #: Our page that payers are led to, below the base of our pages; Stripe puts the session's id in.
 SUCCESS: Final = "success?session_id={CHECKOUT_SESSION_ID}"
 
@@ -35,6 +39,26 @@ class SoldPack:
     key: str
     price: str
     units: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentLink:
+    """A link that sells a pack, and those (`plink_…`) that were closed because they sold it at another price."""
+
+    url: str
+    closed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A link of ours that can be followed; what its metadata says."""
+
+    id: str
+    url: str
+    namespace: str
+    pack: str
+    price: str | None
+    terms: str | None
 
 
 class PaymentLinks:
@@ -64,42 +88,42 @@ class PaymentLinks:
         marks = plain(price.metadata)
         return SoldPack(pack, price.id, int(marks.get("credits", 0)) * int(marks.get("scale", 1)))
 
-    async def of(self, pack: SoldPack, success_url: str | None) -> str:
-        """The link that sells a pack, made now if there is none.
+    async def of(self, pack: SoldPack, success_url: str | None) -> PaymentLink:
+        """The link that sells a pack at the price in force, made now if there is none; links at another one are closed.
 
         Args:
             success_url: Where payers are led to; Stripe's own page of thanks unless given.
         """
+        found = await self._open(pack.key)
+        if any(link.price != pack.price for link in found):
+            # The catalogue that this process read may be the older one.
+            pack = await self.on_sale(pack.key)
         params = self._params(pack, success_url)
         terms = hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:16]
-        if known := await self._find(pack.key, terms):
-            return known
-        params["metadata"][_METADATA_TERMS] = terms
-        made = await self._connection.write(
-            lambda client, options: client.v1.payment_links.create_async(params, options),
-            key=f"link:{self._namespace}:{pack.key}:{terms}",
-            priority=Priority.PURCHASE,
-        )
-        return str(made.url)
+        url = next((link.url for link in found if link.terms == terms), None)
+        if url is None:
+            params["metadata"][_METADATA_TERMS] = terms
+            made = await self._connection.write(
+                lambda client, options: client.v1.payment_links.create_async(params, options),
+                key=f"link:{self._namespace}:{pack.key}:{terms}",
+                priority=Priority.PURCHASE,
+            )
+            url = str(made.url)
+        old = tuple(link.id for link in found if link.price != pack.price)
+        for id in old:
+            await _close(self._connection, id)
+        return PaymentLink(url, old)
 
-    async def _find(self, pack: str, terms: str) -> str | None:
-        after: dict[str, Any] = {}
-        while True:
-            listed = await self._connection.read(_listing({"active": True, "limit": 100, **after}), Priority.PURCHASE)
-            for row in listed.data:
-                marks = plain(row.metadata)
-                is_ours = marks.get("stripe_meter") == self._namespace
-                if is_ours and marks.get(METADATA_LINK) == pack and marks.get(_METADATA_TERMS) == terms:
-                    return str(row.url)
-            if not listed.has_more:
-                return None
-            after = {"starting_after": listed.data[-1].id}
+    async def _open(self, pack: str) -> list[_Open]:
+        """Our active links of a pack."""
+        links = await _active(self._connection)
+        return [link for link in links if link.namespace == self._namespace and link.pack == pack]
 
     def _params(self, pack: SoldPack, success_url: str | None) -> dict[str, Any]:
         marks = {"stripe_meter": self._namespace, METADATA_LINK: pack.key}
         params: dict[str, Any] = {
             "line_items": [{"price": pack.price, "quantity": 1}],
-            "metadata": marks,
+            "metadata": {**marks, _METADATA_PRICE: pack.price},
             "payment_intent_data": {"metadata": {**marks, METADATA_UNITS: str(pack.units)}},
             # Credits need somebody to belong to.
             "customer_creation": "always",
@@ -108,6 +132,38 @@ class PaymentLinks:
         if success_url is not None:
             params["after_completion"] = {"type": "redirect", "redirect": {"url": success_url}}
         return params
+
+
+async def close_links(connection: Connection, price: str) -> list[str]:
+    """Close our links that sell at `price` (`price_…`), which is in force no more; returns their ids (`plink_…`)."""
+    old = [link.id for link in await _active(connection) if link.price == price]
+    for id in old:
+        await _close(connection, id)
+    return old
+
+
+async def _close(connection: Connection, link: str) -> None:
+    await connection.write(
+        lambda client, options: client.v1.payment_links.update_async(
+            link, {"active": False, "inactive_message": _CLOSED}, options
+        ),
+        priority=Priority.PURCHASE,
+    )
+
+
+async def _active(connection: Connection) -> list[_Open]:
+    found: list[_Open] = []
+    after: dict[str, Any] = {}
+    while True:
+        listed = await connection.read(_listing({"active": True, "limit": 100, **after}), Priority.PURCHASE)
+        for row in listed.data:
+            marks = plain(row.metadata)
+            if METADATA_LINK in marks and "stripe_meter" in marks:
+                names = (marks["stripe_meter"], marks[METADATA_LINK], marks.get(_METADATA_PRICE))
+                found.append(_Open(row.id, str(row.url), *names, marks.get(_METADATA_TERMS)))
+        if not listed.has_more:
+            return found
+        after = {"starting_after": listed.data[-1].id}
 
 
 def _listing(params: Any) -> Any:

@@ -47,6 +47,7 @@ async def checkout(visit: Visit) -> Response:
             pages=visit.pages(),
             metadata=_metadata(visit),
             may_change=not visit.has_link,
+            client=visit.client,
         )
     return leave(visit, url)
 
@@ -63,10 +64,8 @@ async def links(visit: Visit) -> Response:
 async def link(visit: Visit) -> Response:
     """The lasting link of one pack, for the customer who asks where one is known."""
     actor = await visit.actor("plans")
-    is_stranger = actor.customer is None
-    return leave(
-        visit, await visit.engine.sales.payment_link(visit.sent["pack"], actor.customer, is_stranger=is_stranger)
-    )
+    stranger = visit.client if actor.customer is None else None
+    return leave(visit, await visit.engine.sales.payment_link(visit.sent["pack"], actor.customer, stranger=stranger))
 
 
 async def signup(visit: Visit) -> Response:
@@ -91,8 +90,8 @@ async def sign_up(visit: Visit) -> Response:
         return json({"api_key": key.reveal()})
     shop = await visit.shop()
     if key is None:
-        return html(pages.key_was_shown(shop, is_free=True))
-    return html(pages.key_shown(shop, key.reveal(), is_free=True))
+        return html(pages.key_was_shown(shop, pages.SIGNED_UP))
+    return html(pages.key_shown(shop, key.reveal(), pages.SIGNED_UP, has_card=False))
 
 
 def leave(visit: Visit, url: str) -> Response:

@@ -66,6 +66,8 @@ one.</p>""",
 
 def _now(proposal: Proposal) -> str:
     running = "" if proposal.plan is None else f"You are on <strong>{escape(proposal.plan)}</strong>."
+    if proposal.retired is not None:
+        running = f"{running} It {proposal.retired}."
     if proposal.next_plan is not None:
         return f"{running} You have chosen <strong>{escape(proposal.next_plan)}</strong> for the next period."
     if proposal.ends:

@@ -55,6 +55,7 @@ async def stats(visit: Visit) -> Response:
                 "rejected": usage.rejected,
                 "meter_events": usage.events_sent,
                 "unsent_seconds": round(usage.unsent_seconds, 3),
+                "uncounted": usage.uncounted,
             },
             "meter_errors": [_report(error) for error in engine.sales.meter_errors()],
         }
@@ -73,6 +74,8 @@ def _lines(visit: Visit) -> Iterator[str]:
     yield from _one("stripe_meter_calls_accepted_total", "counter", "Charged calls.", usage.accepted)
     yield from _one("stripe_meter_events_total", "counter", "Meter events that Stripe accepted.", usage.events_sent)
     yield from _one("stripe_meter_unsent_seconds", "gauge", "Age of the oldest unsent usage.", usage.unsent_seconds)
+    says = "Units that Stripe took and had not counted an hour after their day."
+    yield from _one("stripe_meter_uncounted_units_total", "counter", says, usage.uncounted)
     lost = sum(error.count for error in visit.engine.sales.meter_errors())
     yield from _one("stripe_meter_meter_errors", "gauge", "Meter events that Stripe's latest reports reject.", lost)
     is_ready = not visit.engine.stopping and _can_bill(visit)

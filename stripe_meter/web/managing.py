@@ -11,6 +11,7 @@ from typing import Final
 
 from starlette.responses import Response
 
+from stripe_meter.enforcement.purchases import Completion
 from stripe_meter.web import change as words
 from stripe_meter.web import choose, pages
 from stripe_meter.web.answers import Refused, html
@@ -33,10 +34,19 @@ async def success(visit: Visit) -> Response:
         return html(pages.not_found(), 404)
     shop = await visit.shop()
     if done.key is not None:
-        return html(pages.key_shown(shop, done.key.reveal()))
+        return html(pages.key_shown(shop, done.key.reveal(), _did(done), has_card=done.mode == "subscription"))
     if done.mode == "setup":
         return html(pages.card_saved(shop))
-    return html(pages.key_was_shown(shop) if done.already_shown else pages.paid(shop))
+    if done.already_shown:
+        return html(pages.key_was_shown(shop, _did(done)))
+    return html(pages.paid(shop, _did(done)) if done.is_paid else pages.pending(shop))
+
+
+def _did(done: Completion) -> str:
+    """What the payer has just done, with the amount, where one was due."""
+    if done.total is None:
+        return "Done"
+    return f"Paid {done.total}" if done.is_paid else f"Your bank has been asked for {done.total}"
 
 
 async def cancel(visit: Visit) -> Response:

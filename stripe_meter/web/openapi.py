@@ -41,6 +41,7 @@ _SCHEMAS: Final[dict[str, Any]] = {
             rejected=_COUNT,
             meter_events=_COUNT,
             unsent_seconds={"type": "number", "minimum": 0},
+            uncounted=_COUNT,
         ),
         meter_errors={"type": "array", "items": {"type": "object"}},
     ),
@@ -50,11 +51,11 @@ _SCHEMAS: Final[dict[str, Any]] = {
 _ALWAYS: Final = (403, 429, 503)
 
 
-def document(operations: Sequence[Operation], prefix: str) -> dict[str, Any]:
+def document(operations: Sequence[Operation], server: str) -> dict[str, Any]:
     """The whole document.
 
     Args:
-        prefix: Where the routes are mounted; the document's server.
+        server: Where the routes are found: an address, or a path at the address that this document came from.
     """
     paths: dict[str, Any] = {}
     for operation in operations:
@@ -66,7 +67,7 @@ def document(operations: Sequence[Operation], prefix: str) -> dict[str, Any]:
             "version": __version__,
             "description": "Where callers of a paid MCP server buy, manage what they bought, and return from Stripe.",
         },
-        "servers": [{"url": prefix or "/"}],
+        "servers": [{"url": server or "/"}],
         "security": [{}, {"key": []}, {"bearer": []}],
         "paths": paths,
         "components": {

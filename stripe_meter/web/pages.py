@@ -70,12 +70,20 @@ def _header(shop: Shop | None) -> str:
     return f"<header>{name}{test}</header>\n" if shop.merchant or test else ""
 
 
-def key_shown(shop: Shop, key: str, *, is_free: bool = False) -> str:
-    """Here is the key, this once: of somebody who has paid, or has signed up for what is free."""
-    why, warning = ("Signed up", "use your free calls") if is_free else ("Paid", "spend on your card")
+SIGNED_UP: Final = "Signed up"
+
+
+def key_shown(shop: Shop, key: str, did: str, *, has_card: bool) -> str:
+    """Here is the key, this once.
+
+    Args:
+        did: What they did for it, such as `Paid $5.00`.
+        has_card: Calls by this key are charged to a card.
+    """
+    warning = "spend on your card" if has_card else "use up what it is good for"
     return page(
-        f"{why} – your API key",
-        f"""<h1>{why}. This is your API key.</h1>
+        f"{did} – your API key",
+        f"""<h1>{escape(did)}. This is your API key.</h1>
 <p>It is shown <strong>only now</strong>: copy it before you close this page.</p>
 <code class="key" id="api-key">{escape(key)}</code>
 <p>Send it with every call, in the <code>x-api-key</code> header. Most MCP clients take this beside the server's
@@ -87,20 +95,30 @@ address:</p>
     )
 
 
-def key_was_shown(shop: Shop, *, is_free: bool = False) -> str:
+def key_was_shown(shop: Shop, did: str) -> str:
     """Somebody has seen the key before."""
-    why = "Signed up" if is_free else "Paid"
     return page(
-        why,
-        f"""<h1>{why}. Your API key was shown already.</h1>
+        did,
+        f"""<h1>{escape(did)}. Your API key was shown already.</h1>
 <p>A key is shown once. If you did not keep it, ask the seller for a new one; they can revoke the old one.</p>""",
         shop,
     )
 
 
-def paid(shop: Shop) -> str:
-    """Paid by somebody who needs no key."""
-    return page("Paid", "<h1>Paid.</h1>\n<p>Go back to your assistant and call the tool again.</p>", shop)
+def paid(shop: Shop, did: str) -> str:
+    """By somebody who needs no key."""
+    return page(did, f"<h1>{escape(did)}.</h1>\n<p>Go back to your assistant and call the tool again.</p>", shop)
+
+
+def pending(shop: Shop) -> str:
+    """A bank debit takes days, and nothing is given before."""
+    return page(
+        "Payment on its way",
+        """<h1>Your bank has been asked to pay.</h1>
+<p>That can take some days. What you bought is yours as soon as the money has arrived.</p>
+<p class="soft">If you have no API key yet, ask the seller for one then.</p>""",
+        shop,
+    )
 
 
 def card_saved(shop: Shop) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from stripe_meter.enforcement.identity.reading import from_scope
+from stripe_meter.enforcement.identity.reading import here
 from stripe_meter.enforcement.identity.resolving import caller_of_scope
 from stripe_meter.enforcement.tickets import LOCAL, Page
 from stripe_meter.web.answers import Refused
@@ -52,12 +52,14 @@ class Visit:
 
     Attributes:
         sent: Its fields, checked: of the query for GET, of the body for POST.
+        prefix: Path of our routes below where the app that serves them is mounted.
         is_json: It came with a JSON body, so it is answered with one.
     """
 
     engine: Engine
     request: Request
     sent: Fields
+    prefix: str
 
     @property
     def is_json(self) -> bool:
@@ -124,10 +126,12 @@ class Visit:
         Raises:
             Refused: This server does not know its own address.
         """
-        base = self.engine.settings.public_url or from_scope(self.request.scope, self.engine.identity).base_url
+        if (public := self.engine.settings.public_url) is not None:
+            return public + self.engine.routes
+        base = here(self.request.scope)
         if base is None:
             raise Refused(503, "no_address", "This server does not know its own address; its author has to set it.")
-        return base + self.engine.routes
+        return base + self.prefix
 
     def leads_back(self, url: str) -> bool:
         """Whether a browser may be sent to `url`: to this server, or where the author has said."""

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from collections.abc import AsyncIterator
 
 import anyio.to_thread
+import httpx
 import pytest
 
 from stripe_meter import Credits, PayAsYouGo
+from stripe_meter.domain.identity import Caller, credential
+from stripe_meter.domain.refusals import Refusal
+from stripe_meter.enforcement.gate import Admission
 from stripe_meter.errors import NotForSale
 from tests.cli.support import run
 from tests.conftest import PAGES
 from tests.sales.conftest import ALICE, BIG, REFILLED, STARTER, Counter, Open
+from tests.webhooks.conftest import SECRET, deliver, events
 
 pytestmark = pytest.mark.anyio
 
 CREDITS = Credits([STARTER, BIG])
+#: A bank account whose debit takes days.
+PAYS_LATER = "000123456789"
 
 
 async def follow(shop: Counter, link: str) -> str:
@@ -71,11 +80,123 @@ async def test_a_link_asks_nobody_to_be_charged_again(open_shop: Open) -> None:
     assert [row["setup_future_usage"] for row in shop.rows("payment_intent")] == [None]
 
 
-async def test_a_changed_price_is_another_link(open_shop: Open) -> None:
-    """The old address sells what it sold; the new one the new price."""
-    old = await open_shop(CREDITS, namespace="a")
-    new = await open_shop(CREDITS, namespace="b")
-    assert await old.billing.payment_link("Big") != await new.billing.payment_link("Big")
+def buy(shop: Counter, link: str) -> str:
+    """Follow a link as a stranger and pay; where the payer is led to, below our pages."""
+    back = shop.stripe.complete_checkout(str(shop.visit(link).url), email="payer@example.com")
+    return back.removeprefix(f"{PAGES}/billing/")
+
+
+@pytest.fixture
+async def browser(open_shop: Open) -> AsyncIterator[tuple[Counter, httpx.AsyncClient]]:
+    """A shop with credits, and the browser of a payer at its pages."""
+    shop = await open_shop(CREDITS, stripe_webhook_secret=SECRET)
+    served = httpx.ASGITransport(shop.billing.asgi())
+    async with httpx.AsyncClient(transport=served, base_url=PAGES) as client:
+        yield shop, client
+
+
+Browser = tuple[Counter, httpx.AsyncClient]
+
+
+async def test_a_stranger_who_paid_by_a_link_reads_their_key_once(
+    browser: Browser, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Credits without a key are nothing: the first who looks reads it, and until then no log tells the session's id."""
+    shop, client = browser
+    back = buy(shop, await shop.billing.payment_link("Starter"))
+    assert (await client.head(back)).text == ""
+    await deliver(shop.billing.engine, events(shop.stripe))
+    said = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("stripe_meter"))
+    assert '"kind": "purchase"' in said
+    assert back.partition("session_id=")[2] not in said
+    page = await client.get(back)
+    key = re.search(r"smk_\w+", page.text)
+    assert key is not None
+    assert "was shown already" in (await client.get(back)).text
+    caller = Caller(credential("k", key[0]), key[0])
+    for _ in range(2):
+        admission = await shop.billing.engine.admit(shop.tool, caller)
+        assert isinstance(admission, Admission)
+        admission.settle(1)
+    assert isinstance(await shop.billing.engine.admit(shop.tool, caller), Refusal)
+
+
+async def test_a_link_shows_a_key_for_nothing_else(browser: Browser) -> None:
+    """Not for credits of somebody else, not before the money is there, not a day later, not for what others sell."""
+    shop, client = browser
+    link = await shop.billing.payment_link("Starter")
+    customer = await shop.billing.customer(ALICE)
+    for_alice = buy(shop, f"{link}?client_reference_id={customer}")
+    debit = shop.visit(str(shop.visit(link).url), bank=PAYS_LATER, email="payer@example.com").headers["location"]
+    late = buy(shop, link)
+    foreign = shop.post(
+        "/v1/payment_links",
+        **{
+            "line_items[0][price]": shop.rows("price")[0]["id"],
+            "line_items[0][quantity]": "1",
+            "after_completion[type]": "redirect",
+            "after_completion[redirect][url]": f"{PAGES}/billing/success?session_id={{CHECKOUT_SESSION_ID}}",
+        },
+    )
+    pages = {
+        "for alice": await client.get(for_alice),
+        "debit": await client.get(debit.removeprefix(f"{PAGES}/billing/")),
+        "not ours": await client.get(buy(shop, foreign["url"])),
+    }
+    shop.stripe.advance(24 * 3600)
+    pages["late"] = await client.get(late)
+    assert "on its way" in pages["debit"].text
+    assert pages["late"].status_code == 404
+    assert not [name for name, page in pages.items() if "smk_" in page.text]
+    assert not [row for row in shop.rows("customer") if any("stripe_meter_key" in name for name in row["metadata"])]
+
+
+async def test_the_doctor_names_who_paid_and_has_no_key(open_shop: Open) -> None:
+    """Without our page, or with a closed tab, the author has to know to whom to give one, and how."""
+    shop = await open_shop(CREDITS)
+    link = await shop.billing.payment_link("Starter")
+    buy(shop, link)
+    buy(shop, f"{link}?client_reference_id={await shop.billing.customer(ALICE)}")
+    env = {"STRIPE_METER_EMULATOR": shop.stripe.url}
+
+    async def found() -> list[str]:
+        shown = await anyio.to_thread.run_sync(lambda: run("doctor", "--json", env=env))
+        findings = json.loads(shown.stdout)["accounts"][0]["findings"]
+        return [found["command"] for found in findings if found["check"] == "sold_without_key"]
+
+    (command,) = await found()
+    assert command.startswith("stripe-meter keys create cus_")
+    made = await anyio.to_thread.run_sync(lambda: run(*command.split()[1:], env=env))
+    assert made.returncode == 0, made.stderr
+    assert await found() == []
+
+
+async def test_a_link_at_an_old_price_is_closed(open_shop: Open) -> None:
+    """It would go on selling what it was made with, on websites nobody thinks of; the new price has its own link."""
+    shop = await open_shop(CREDITS)
+    old = await shop.billing.payment_link("Starter")
+    other = await shop.billing.payment_link("Big")
+    (price,) = [row for row in shop.rows("price") if row["lookup_key"] == "mcp:pack:starter"]
+    shop.post(
+        "/v1/prices",
+        product=price["product"],
+        currency="usd",
+        unit_amount="1999",
+        lookup_key="mcp:pack:starter",
+        transfer_lookup_key="true",
+        **{f"metadata[{name}]": value for name, value in price["metadata"].items()},
+    )
+    env = {"STRIPE_METER_EMULATOR": shop.stripe.url, "STRIPE_METER_PUBLIC_URL": PAGES}
+    shown = await anyio.to_thread.run_sync(lambda: run("link", "Starter", env=env))
+    new = shown.stdout.strip()
+    assert "Closed plink_" in shown.stderr
+    assert shop.visit(old).status_code == 404
+    assert "price of these credits has changed" in shop.visit(old).text
+    assert "19.99" in shop.visit(new).text
+    assert shop.visit(other).status_code == 200
+    # A server that has been running since before the change asks again: it learns, and closes nothing.
+    assert await shop.billing.payment_link("Starter") == new
+    assert shop.visit(new).status_code == 200
 
 
 async def test_what_is_no_pack_has_no_link(open_shop: Open) -> None:
@@ -97,6 +218,7 @@ async def test_the_command_says_where_payers_end(open_shop: Open) -> None:
     shop = await open_shop(CREDITS)
     env = {"STRIPE_METER_EMULATOR": shop.stripe.url}
     shown = await anyio.to_thread.run_sync(lambda: run("link", "Starter", "--json", env=env))
-    assert "set STRIPE_METER_PUBLIC_URL" in shown.stderr
+    assert "Set STRIPE_METER_PUBLIC_URL" in shown.stderr
+    assert "keys create cus_…" in shown.stderr
     assert json.loads(shown.stdout)["pack"] == "starter"
     assert shop.visit(json.loads(shown.stdout)["url"]).status_code == 200

@@ -17,6 +17,7 @@ import pytest
 from stripe_meter.domain.identity import ApiKey, Caller
 from stripe_meter.domain.refusals import Refusal
 from stripe_meter.enforcement.engine import Engine
+from stripe_meter.enforcement.purchases import SHARE_A_MINUTE
 from stripe_meter.enforcement.tickets import TICKET_FOR, Ticket, Tickets
 from stripe_meter.web import reading
 from stripe_meter.web.local import serve_pages
@@ -315,9 +316,9 @@ async def test_other_content_types_are_refused(site: Site, path: str, kind: str)
 async def test_other_methods_are_refused_and_the_right_ones_named(site: Site, path: str) -> None:
     """Also by the browser's own question whether another site may ask: there is no CORS."""
     known = {one.method for one in PUBLIC if one.path == path}
-    async with site.client() as client:
+    async with site.client("127.0.0.1") as client:  # from where also the figures are open
         with site.unchanged():
-            for method in ("PUT", "PATCH", "DELETE", "OPTIONS", *({"GET", "POST"} - known)):
+            for method in ("PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", *({"GET", "POST"} - known)):
                 answer = await client.request(method, path)
                 refused(answer, 405)
                 assert set(answer.headers["allow"].split(", ")) - {"HEAD"} == known
@@ -410,13 +411,22 @@ async def test_metadata_that_stripe_or_we_could_misread_is_refused(site: Site, m
             refused(await client.post("checkout", json={"plan": "basic", "metadata": metadata}), 400)
 
 
+@pytest.mark.parametrize("turning", "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", ids=ascii)
+async def test_metadata_that_reads_as_something_else_is_refused(site: Site, turning: str) -> None:
+    """Characters that turn text around let the Dashboard show an order that is not the one."""
+    async with site.client() as client:
+        with site.unchanged():
+            for metadata in ({"order": f"A-17{turning}71-B"}, {f"order{turning}": "A-17"}):
+                refused(await client.post("checkout", json={"plan": "basic", "metadata": metadata}), 400)
+
+
 async def test_metadata_that_is_sound_reaches_stripe(site: Site) -> None:
     """Session and subscription carry it beside our own."""
     async with site.client() as client:
-        body = {"plan": "basic", "metadata": {"order": "A-17 – naïve ☂"}}
+        body = {"plan": "basic", "metadata": {"order": "A-17 – naïve ☂ שלום\u200f"}}
         assert (await client.post("checkout", json=body)).status_code == 200
     (session,) = site.rows("checkout.session")
-    assert session["metadata"]["order"] == "A-17 – naïve ☂"
+    assert session["metadata"]["order"] == "A-17 – naïve ☂ שלום\u200f"
     assert session["metadata"]["stripe_meter_plan"] == "basic"
 
 
@@ -483,6 +493,16 @@ async def test_strangers_cannot_open_sessions_without_end(site: Site) -> None:
     assert len(site.rows("checkout.session")) <= 60
 
 
+async def test_one_stranger_leaves_sessions_for_the_others(site: Site) -> None:
+    """One address opens twenty sessions and links a minute; whoever comes from another one can buy."""
+    async with site.client("198.51.100.1") as client:
+        statuses = [(await client.post("checkout", json={"plan": "basic"})).status_code for _ in range(40)]
+        refused(await client.post("links", json={"pack": "starter"}), 429)
+    assert statuses == [200] * SHARE_A_MINUTE + [429] * (40 - SHARE_A_MINUTE)
+    async with site.client("198.51.100.2") as client:
+        assert (await client.post("checkout", json={"plan": "basic"})).status_code == 200
+
+
 # What only the seller may see.
 
 
@@ -527,6 +547,8 @@ async def test_a_closed_server_answers_its_own_networks(make_site: Callable[...,
                 assert answer.status_code in (400, 404)
             else:
                 refused(answer, 403)
+                for method in ("TRACE", "DELETE", "OPTIONS"):
+                    refused(await client.request(method, one.path), 403)
     async with site.client("10.1.2.3") as client:
         assert (await client.get("healthz")).status_code == 200
     async with site.client("2001:db8::1") as client:

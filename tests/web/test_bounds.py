@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from stripe_meter.enforcement.guesses import GUESSES_A_MINUTE, GUESSES_AN_HOUR
+from stripe_meter.enforcement.guesses import GUESSES_A_MINUTE, GUESSES_AN_HOUR, SHARE_AN_HOUR, Guesses
 from stripe_meter.enforcement.purchases import STRANGERS_A_MINUTE
+from stripe_meter.errors import TooMany
 from stripe_meter.web import reading
 from tests.web.conftest import Site
 
@@ -70,6 +71,22 @@ async def test_guesses_from_many_addresses_stop_before_a_payer(site: Site) -> No
     assert reads(site) - before == GUESSES_AN_HOUR
     async with site.client("192.0.2.9") as client:
         assert "smk_" in (await client.get(f"success?{query}")).text
+
+
+async def test_one_address_opens_no_more_than_its_share(site: Site) -> None:
+    """Else one address with some patience would take the guesses of all, and keep payers of other processes waiting."""
+    now = 0.0
+    guesses = Guesses(lambda: now)
+    for _ in range(SHARE_AN_HOUR):
+        guesses.count("198.51.100.1", is_ours=False)
+        now += 10
+    with pytest.raises(TooMany):
+        guesses.count("198.51.100.1", is_ours=False)
+    guesses.count("198.51.100.1", is_ours=True)
+    for number in range(SHARE_AN_HOUR):
+        guesses.count(f"203.0.113.{number}", is_ours=False)
+    now = 3600.0
+    guesses.count("198.51.100.1", is_ours=False)
 
 
 async def test_a_session_that_nobody_has_paid_is_no_way_around(site: Site) -> None:

@@ -23,6 +23,7 @@ from stripe_meter.enforcement.engine import Engine
 from stripe_meter.enforcement.tickets import Page
 from stripe_meter.web.operations import PUBLIC, Operation
 from stripe_meter.web.routes import app
+from tests.conftest import PAGES as PAGES_AT
 from tests.conftest import a_tool
 from tests.web.conftest import BASIC, FREE, PACKS, PRO
 
@@ -119,4 +120,4 @@ def test_the_document_names_every_route(make_engine: Callable[..., Engine]) -> N
     assert set(described["paths"]) == {one.path for one in PUBLIC}
     routed = {getattr(route, "path", "") for route in served.routes}
     assert routed == {f"/billing{path}" for path in described["paths"]} | {"/billing/openapi.json"}
-    assert described["servers"] == [{"url": "/billing"}]
+    assert described["servers"] == [{"url": f"{PAGES_AT}/billing"}]

@@ -194,5 +194,5 @@ async def test_attached_routes_leave_the_servers_own_alone(stripe: EmulatorServe
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
         assert (await client.get("/healthz")).text == "mine"
         assert (await client.get("/pay/healthz")).json() == {"status": "ok"}
-        assert (await client.get("/pay/openapi.json")).json()["servers"] == [{"url": "/pay"}]
+        assert (await client.get("/pay/openapi.json")).json()["servers"] == [{"url": f"{PAGES}/pay"}]
     billing.close()

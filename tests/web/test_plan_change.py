@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from stripe_meter.domain.identity import Caller
+from stripe_meter.domain.offering import Retired
 from stripe_meter.domain.plans import CreditPack, Credits, PayAsYouGo, Plan, Subscription
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.emulator.errors import JSON
@@ -118,6 +119,16 @@ async def test_a_plan_becomes_pay_as_you_go(make_engine: Make, stripe: EmulatorS
     receipt = (await admitted(engine, a_tool(), caller)).settle(1)
     assert receipt is not None
     assert (receipt.ledger, str(receipt.amount)) == ("usage", "$0.05")
+
+
+async def test_the_page_says_what_became_of_a_plan_that_is_gone(make_engine: Make, stripe: EmulatorServer) -> None:
+    """In the words of the refusal, of plan and of doctor, so that nobody reads two different things."""
+    _, caller = await subscriber(make_engine, stripe, BASIC)
+    later = on_its_clock(make_engine(PRO), stripe)
+    await later.prepare([a_tool()])
+    async with browser(later) as client:
+        page = await client.get(await link(later, caller))
+    assert f"You are on <strong>basic</strong>. It {Retired('basic').outcome}." in page.text
 
 
 async def test_confirming_twice_and_changing_ones_mind(make_engine: Make, stripe: EmulatorServer) -> None:

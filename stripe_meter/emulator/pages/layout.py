@@ -17,7 +17,8 @@ STYLE: Final = """
 @media(prefers-color-scheme:dark){:root{--back:#11141c;--card:#1b202b;--text:#eef0f6;--soft:#aab1c2;--line:#343b4a;
 --key:#a5a0ff;--on-key:#14122e;--bad:#ffb3bd;--bad-back:#43151d;--good:#7ee0a8;--mark:#3d3210;--mark-text:#ffe08a}}
 *{box-sizing:border-box}
-body{margin:0;background:var(--back);color:var(--text);font:16px/1.5 system-ui,"Segoe UI",Roboto,sans-serif}
+body{margin:0;background:var(--back);color:var(--text);font:16px/1.5 system-ui,"Segoe UI",Roboto,sans-serif;
+overflow-wrap:break-word}
 main{max-width:30rem;margin:0 auto;padding:1rem}
 main.wide{max-width:70rem}
 .mode{margin:0;padding:.4rem 1rem;background:var(--mark);color:var(--mark-text);text-align:center;font-size:.8rem;
