@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -26,7 +27,7 @@ from stripe_meter.domain.identity import Trust
 from stripe_meter.domain.origins import LOOPBACK, Network, networks, origins
 from stripe_meter.domain.plans import Plan
 from stripe_meter.domain.pricelist import Price, PriceList
-from stripe_meter.domain.tables import Origin, check_keys, read_default_price, read_plans, read_prices
+from stripe_meter.domain.tables import Origin, check_keys, read_default_price, read_plans, read_prices, read_spend_cap
 from stripe_meter.errors import ConfigurationError, KeyRefused
 
 #: The key the emulator is given instead of the author's.
@@ -63,10 +64,13 @@ def _prices(value: Any) -> dict[str, Price]:
     return dict(value)
 
 
-def _default_price(value: Any) -> Price | None:
-    if value is None:
-        return None
-    return read_default_price(*reversed(value if _is_found(value) else (Origin("settings"), value)))
+def _one(read: Callable[[object, Origin], Any]) -> PlainValidator:
+    def validate(value: Any) -> Any:
+        if value is None:
+            return None
+        return read(*reversed(value if _is_found(value) else (Origin("settings"), value)))
+
+    return PlainValidator(validate)
 
 
 class Settings(BaseSettings):
@@ -131,7 +135,9 @@ class Settings(BaseSettings):
     #: Prices of tools by name or glob, beside what the code says; only in a file, as `[prices]`.
     prices: Annotated[dict[str, Price], NoDecode, PlainValidator(_prices)] = Field(default_factory=dict)
     #: Price of decorated tools that nothing else prices.
-    default_price: Annotated[Price | None, NoDecode, PlainValidator(_default_price)] = None
+    default_price: Annotated[Price | None, NoDecode, _one(read_default_price)] = None
+    #: Most that one customer may spend in a UTC day or month, such as `$50/month`, where the code says nothing.
+    spend_cap: Annotated[str | tuple[str, ...] | None, NoDecode, _one(read_spend_cap)] = None
 
     #: JWTs that name their caller are believed from this issuer (`iss`), when they are meant for
     jwt_issuer: str | None = Field(None, min_length=1)
@@ -250,7 +256,7 @@ def _secrets(text: SecretStr | None) -> tuple[str, ...]:
     return secrets
 
 
-_TABLES: Final = ("plans", "prices", "default_price")
+_TABLES: Final = ("plans", "prices", "default_price", "spend_cap")
 
 
 def _located(data: dict[str, Any], origin: Origin) -> dict[str, Any]:
@@ -326,6 +332,7 @@ _EXPECTED: Final = {
     "plans": "[[plans]] tables in stripe-meter.toml",
     "prices": "a [prices] table in stripe-meter.toml",
     "default_price": 'a price such as "$0.05"',
+    "spend_cap": 'an amount a day or month, such as "$50/month"',
 }
 
 

@@ -7,7 +7,9 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -19,7 +21,9 @@ from stripe_meter.domain.refusals import Refusal
 from stripe_meter.domain.tools import Tool
 from stripe_meter.emulator import Emulator, EmulatorServer
 from stripe_meter.enforcement.engine import Engine
+from stripe_meter.meter import StripeMeter
 from stripe_meter.settings import Settings
+from stripe_meter.testing.clock import HandClock
 from tests.guard.scanner import CANARY, Scanner, scanning
 
 #: Where our pages would be; nothing needs to listen there.
@@ -94,6 +98,25 @@ def make_engine(stripe: EmulatorServer) -> Iterator[Callable[..., Engine]]:
     yield make
     for engine in engines:
         engine.close()
+
+
+#: Makes an engine whose time the test moves by hand, of plans and keyword arguments of `StripeMeter`.
+Driven = Callable[..., tuple[Engine, HandClock]]
+
+
+@pytest.fixture
+def driven(stripe: EmulatorServer) -> Iterator[Driven]:
+    """Engines that count time by one clock moved by hand, as Stripe does; closed at the end."""
+    clock = HandClock(stripe)
+    with ExitStack() as ending:
+
+        def make(*plans: Plan, **options: Any) -> tuple[Engine, HandClock]:
+            billing = StripeMeter(plans, settings=Settings(emulator=stripe.url, public_url=PAGES), **options)
+            ending.callback(billing.close)
+            ending.enter_context(clock.drive(billing))
+            return billing.engine, clock
+
+        yield make
 
 
 @pytest.fixture

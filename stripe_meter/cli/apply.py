@@ -55,17 +55,30 @@ def command(ctx: click.Context, target: str, yes: bool, subscriptions: bool) -> 
     left = False
     with shops(target) as found:
         for shop in found:
-            left = _catalogue(shop, teller, yes=yes) or left
+            told, view = _catalogue(shop, teller, yes=yes)
             if subscriptions:
                 _subscriptions(shop, teller, yes=yes)
+                view = shop.look()
+            left = _left(view, told, teller) or left
     ctx.exit(DIFFERS if left else 0)
 
 
-def _catalogue(shop: Shop, teller: Teller, *, yes: bool) -> bool:
-    """Work off the changes; whether something is left for a person."""
+def _left(view: View, told: View, teller: Teller) -> bool:
+    """Whether something is left for a person; says what was not told before."""
+    from stripe_meter.cli.plan import tell_change
+
+    left = [change for change in view.changes if change.by_hand]
+    for change in left:
+        if change not in told.changes:
+            tell_change(teller, change)
+    return bool(left)
+
+
+def _catalogue(shop: Shop, teller: Teller, *, yes: bool) -> tuple[View, View]:
+    """Work off the changes; what was found, and what there is then."""
     from stripe_meter.cli.plan import tell
 
-    view = shop.look()
+    told = view = shop.look()
     tell(teller, shop, view.changes)
     announced = {change.name for change in view.changes}
     work = _work(view)
@@ -74,7 +87,8 @@ def _catalogue(shop: Shop, teller: Teller, *, yes: bool) -> bool:
     rounds = 0
     while work and rounds < _ROUNDS:
         rounds += 1
-        _carry_out(shop, view, work)
+        for link in _carry_out(shop, view, work):
+            teller.line(f"Closed {link}, which sold at an old price: stripe-meter link PACK makes a new payment link.")
         view = shop.look()
         # What nobody was asked about waits for the next run, but for a price that was replaced meanwhile.
         work = [change for change in _work(view) if change.name in announced or _is_stray(change)]
@@ -85,7 +99,7 @@ def _catalogue(shop: Shop, teller: Teller, *, yes: bool) -> bool:
         )
     if rounds:
         teller.line("Done.")
-    return any(change.by_hand for change in view.changes)
+    return told, view
 
 
 def _is_stray(change: Change) -> bool:
@@ -97,7 +111,8 @@ def _work(view: View) -> list[Change]:
     return [change for change in view.changes if change.is_work]
 
 
-def _carry_out(shop: Shop, view: View, work: Sequence[Change]) -> None:
+def _carry_out(shop: Shop, view: View, work: Sequence[Change]) -> list[str]:
+    """Make the changes; returns the payment links that were closed with a price."""
     from stripe_meter.gateway.editing import Editor
 
     async def editor(gateway: Gateway) -> Editor:
@@ -115,6 +130,7 @@ def _carry_out(shop: Shop, view: View, work: Sequence[Change]) -> None:
                 ) from None
             except StripeFault as error:
                 raise StripeRejected(f"{change.kind} {change.what} {change.name}: {error}") from None
+    return one.closed
 
 
 def _subscriptions(shop: Shop, teller: Teller, *, yes: bool) -> None:

@@ -68,15 +68,20 @@ def tell(teller: Teller, shop: Shop, listed: Iterable[Change]) -> None:
     listed = list(listed)
     teller.line(f"{_capital(shop.where)}, namespace {shop.desired.namespace}")
     for change in listed:
-        teller.line(f"  {line(change)}", _STYLES.get(change.kind, ""))
-        for more in _details(change):
-            teller.line(f"      {more}")
+        tell_change(teller, change)
     if not any(change.counts for change in listed):
         teller.line("Nothing to do: what is sold is set up.")
         return
     counts = Counter("by hand" if change.by_hand else change.kind for change in listed if change.counts)
     shown = {"create": "to create", "change": "to change", "archive": "to archive", "by hand": "for you to decide"}
     teller.line(", ".join(f"{counts[kind]} {words}" for kind, words in shown.items() if counts[kind]))
+
+
+def tell_change(teller: Teller, change: Change) -> None:
+    """One change, and below it what should be known about it."""
+    teller.line(f"  {line(change)}", _STYLES.get(change.kind, ""))
+    for more in _details(change):
+        teller.line(f"      {more}")
 
 
 def line(change: Change) -> str:
@@ -105,6 +110,7 @@ def as_data(shop: Shop, listed: Iterable[Change]) -> dict[str, Any]:
                 "replaces": change.replaces,
                 "by_hand": change.by_hand,
                 "note": change.note or None,
+                "command": change.command or None,
             }
             for change in listed
         ],
@@ -116,8 +122,7 @@ def _details(change: Change) -> Iterable[str]:
         yield f"{one.field}: {one.stripe} → {one.code}"
     if change.replaces and change.is_work:
         yield "a new price takes the name over, and the old one is switched off"
-    if change.note:
-        yield change.note
+    yield from (said for said in (change.note, change.command) if said)
 
 
 def _capital(text: str) -> str:

@@ -63,7 +63,7 @@ class Shop:
             inventory = await gateway.inventories.take(self.desired.blueprint)
             listed = changes(self.desired, inventory)
             people: tuple[Subscriber, ...] = ()
-            if subscribers or needs_subscribers(listed):
+            if subscribers or needs_subscribers(self.desired, inventory, listed):
                 people = await gateway.inventories.subscribers()
             wallets, _ = await gateway.inventories.wallets() if changes_credit_unit(listed) else ([], 0)
             return View(tuple(changes(self.desired, inventory, people, credits_sold=bool(wallets))), inventory, people)

@@ -30,7 +30,8 @@ class Change:
         shown: Terms of what is created or archived, for people.
         replaces: A price that is made anew and takes the lookup key over.
         note: What else should be known.
-        by_hand: Differs, but only a person can decide what to do; the note says between what.
+        command: What a person can do about it, with what to type.
+        by_hand: Differs, but only a person can decide what to do; note or command say between what.
     """
 
     kind: Kind
@@ -42,6 +43,7 @@ class Change:
     shown: str = ""
     replaces: bool = False
     note: str = ""
+    command: str = ""
     by_hand: bool = False
 
     @property

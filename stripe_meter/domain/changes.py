@@ -22,8 +22,9 @@ from stripe_meter.domain.change import Change
 from stripe_meter.domain.desired import Desired
 from stripe_meter.domain.found import FoundMeter, FoundPrice, Inventory, Subscriber
 from stripe_meter.domain.leftovers import holders_of, leftovers, lost_plans, people
+from stripe_meter.domain.migration import stranded
 from stripe_meter.domain.renames import renames
-from stripe_meter.domain.units import unit_said
+from stripe_meter.domain.units import METADATA_EARLIER, METADATA_UNIT, is_uncounted, unit_said
 
 
 def changes(
@@ -46,12 +47,16 @@ def changes(
     ]
     made = [_after(change, made) for change in made]
     left = list(leftovers(wanted, found, subscribers))
-    return [*_renamed(wanted.namespace, made, left), *made, *left, *lost_plans(wanted, subscribers)]
+    hung = [*stranded(wanted, found, subscribers), *lost_plans(wanted, subscribers)]
+    return [*_renamed(wanted.namespace, made, left), *made, *left, *hung]
 
 
-def needs_subscribers(listed: Iterable[Change]) -> bool:
+def needs_subscribers(wanted: Desired, found: Inventory, listed: Iterable[Change]) -> bool:
     """Whether subscriptions have to be looked at before the list is final."""
-    return any(change.kind == "archive" or change.replaces for change in listed)
+    prices = [found.price(spec.lookup_key) for spec in wanted.blueprint.prices]
+    return any(change.kind == "archive" or change.replaces for change in listed) or any(
+        METADATA_EARLIER in price.metadata for price in prices if price is not None
+    )
 
 
 def changes_credit_unit(listed: Iterable[Change]) -> bool:
@@ -132,8 +137,16 @@ def _price(spec: PriceSpec, found: Inventory, subscribers: Sequence[Subscriber],
 
 def _is_lost(spec: PriceSpec, it: FoundPrice) -> bool:
     """Whether the code has stopped to count what the price in Stripe is paid for."""
-    said, wanted = unit_said(it.metadata, it.nickname), unit_said(dict(spec.metadata), None)
-    return wanted is not None and said != wanted and (said is None or said.name not in ("call", wanted.name))
+    return is_uncounted(unit_said(it.metadata, it.nickname), unit_said(dict(spec.metadata), None))
+
+
+def earlier_units(spec: PriceSpec, it: FoundPrice) -> dict[str, str]:
+    """Metadata for a new price in place of `it`: which units nobody counts any more people may still pay for."""
+    units = {unit for unit in it.metadata.get(METADATA_EARLIER, "").split(",") if unit}
+    if _is_lost(spec, it):
+        units.add(str(unit_said(it.metadata, it.nickname) or "?"))
+    units.discard(dict(spec.metadata).get(METADATA_UNIT, ""))
+    return {METADATA_EARLIER: ",".join(sorted(units))} if units else {}
 
 
 def _after(change: Change, made: Sequence[Change]) -> Change:

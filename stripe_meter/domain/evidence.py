@@ -92,6 +92,7 @@ class Evidence:
         gaps: What was not looked at, in sentences.
         thin: Endpoints that receive events without their content.
         meter_errors: Reports of the last week about usage that Stripe did not count.
+        keyless: Customers (`cus_…`) who lately paid by a payment link and can show no API key.
     """
 
     inventory: Inventory | None
@@ -107,3 +108,4 @@ class Evidence:
     gaps: tuple[str, ...] = ()
     thin: tuple[Endpoint, ...] | None = None
     meter_errors: tuple[MeterError, ...] = ()
+    keyless: tuple[str, ...] = ()

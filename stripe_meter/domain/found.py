@@ -149,3 +149,8 @@ class Subscriber:
     created: int
     ours: bool
     items: tuple[Holding, ...] = field(default=())
+
+    @property
+    def ending(self) -> str:
+        """What to type so that it ends with its period, which is paid for; its customer can subscribe anew then."""
+        return f"stripe post /v1/subscriptions/{self.id} -d cancel_at_period_end=true"

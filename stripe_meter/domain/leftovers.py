@@ -12,6 +12,7 @@ from stripe_meter.domain import terms_of
 from stripe_meter.domain.change import Change, Kind
 from stripe_meter.domain.desired import Desired, key_of
 from stripe_meter.domain.found import FoundMeter, FoundPrice, Inventory, Subscriber
+from stripe_meter.domain.offering import Retired
 
 
 def leftovers(wanted: Desired, found: Inventory, subscribers: Sequence[Subscriber]) -> Iterator[Change]:
@@ -68,7 +69,7 @@ def _of_lost_plan(price: FoundPrice, wanted: Desired, subscribers: Sequence[Subs
 
 
 def lost_plans(wanted: Desired, subscribers: Sequence[Subscriber]) -> Iterator[Change]:
-    """Plans that customers are on and the code does not know: they would pay, and be refused."""
+    """Plans that customers are on and the code does not know; what becomes of these is for a person to decide."""
     held: dict[str, list[Subscriber]] = {}
     for one in subscribers:
         plan = wanted.plan_of(one.plan)
@@ -76,11 +77,14 @@ def lost_plans(wanted: Desired, subscribers: Sequence[Subscriber]) -> Iterator[C
             held.setdefault(plan, []).append(one)
     for plan, holders in sorted(held.items()):
         named = ", ".join(one.customer for one in holders[:3]) + (", …" if len(holders) > 3 else "")
-        note = (
-            f"{people(holders)} on it ({named}): they pay and would be refused; put the plan back into the code, "
-            "or end their subscriptions first"
+        yield Change(
+            "kept",
+            "plan",
+            plan,
+            note=f"it {Retired(plan).outcome}; {people(holders)} on it ({named})",
+            command=f"put it back into the code, or end each subscription with its period: {holders[0].ending}",
+            by_hand=True,
         )
-        yield Change("kept", "plan", plan, note=note, by_hand=True)
 
 
 def holders_of(price: str, subscribers: Iterable[Subscriber]) -> list[Subscriber]:

@@ -17,6 +17,10 @@ from stripe_meter.errors import ConfigurationError
 MOST_KEYS: Final = 40
 LONGEST_KEY: Final = 40
 LONGEST_VALUE: Final = 500
+#: Categories of characters that nobody means to write: controls, and lone surrogates, which cannot be sent at all.
+_UNFIT: Final = ("Cc", "Cs")
+#: What turns the text after it around, so that a reader sees another one than is there.
+_TURNING: Final = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 #: Names of ours begin so.
 RESERVED: Final = ("stripe_meter", "sm_")
 
@@ -33,7 +37,7 @@ def checked(metadata: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def _key(key: object) -> str:
-    if not isinstance(key, str) or not 1 <= len(key) <= LONGEST_KEY or "[" in key or "]" in key or _has_controls(key):
+    if not isinstance(key, str) or not 1 <= len(key) <= LONGEST_KEY or "[" in key or "]" in key or has_controls(key):
         raise ConfigurationError(
             f"metadata key {str(key)[:LONGEST_KEY]!r} cannot be used; "
             f"write 1 to {LONGEST_KEY} characters without square brackets"
@@ -44,13 +48,13 @@ def _key(key: object) -> str:
 
 
 def _value(key: str, value: object) -> str:
-    if not isinstance(value, str) or not value or len(value) > LONGEST_VALUE or _has_controls(value):
+    if not isinstance(value, str) or not value or len(value) > LONGEST_VALUE or has_controls(value):
         raise ConfigurationError(
             f"metadata[{key!r}] cannot be used; write a text of 1 to {LONGEST_VALUE} characters on one line"
         )
     return value
 
 
-def _has_controls(text: str) -> bool:
-    # Lone surrogates cannot be sent at all.
-    return any(unicodedata.category(char) in ("Cc", "Cs") for char in text)
+def has_controls(text: str) -> bool:
+    """Whether a text shows something else than it says, or cannot be sent."""
+    return any(unicodedata.category(char) in _UNFIT or unicodedata.bidirectional(char) in _TURNING for char in text)

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from stripe_meter.domain.blueprint import MOST_ITEMS, PriceSpec
+from stripe_meter.domain.change import Change
 from stripe_meter.domain.desired import Desired
 from stripe_meter.domain.found import FoundPrice, Holding, Inventory, Subscriber
 from stripe_meter.domain.money import Money
 from stripe_meter.domain.terms_of import tiers
-from stripe_meter.domain.units import unit_said
+from stripe_meter.domain.units import is_uncounted, unit_said
 
 #: Metadata key of an item whose price was replaced in mid-period: Unix seconds from which the new one counts.
 METADATA_SINCE: Final = "stripe_meter_since"
@@ -36,6 +37,7 @@ class Step:
         metered: Whether usage is billed by it.
         shown: Before and after, for people.
         why_not: Why Stripe would refuse it; None when it can be done.
+        is_stranded: Whether their calls are refused until then, because nobody counts what they pay for.
     """
 
     kind: Literal["lacks", "old"]
@@ -46,6 +48,24 @@ class Step:
     metered: bool
     shown: str
     why_not: str | None = None
+    is_stranded: bool = False
+
+
+def stranded(wanted: Desired, found: Inventory, subscribers: Sequence[Subscriber]) -> Iterator[Change]:
+    """Prices whose older versions people are still on, and cannot be billed by; for a person to decide."""
+    held: dict[str, list[Step]] = {}
+    for step in steps(wanted, found, subscribers):
+        if step.is_stranded:
+            held.setdefault(step.name, []).append(step)
+    for name, those in held.items():
+        people = "1 customer is" if len(those) == 1 else f"{len(those)} customers are"
+        named = ", ".join(step.subscriber.customer for step in those[:3]) + (", …" if len(those) > 3 else "")
+        note = f"{people} on an old price ({named}), and their calls are refused: nothing counts what it is paid for"
+        stuck = next((step for step in those if step.why_not is not None), None)
+        command = "move them: stripe-meter apply server.py --subscriptions"
+        if stuck is not None:
+            command += f"; {stuck.subscriber.customer} cannot be moved: {stuck.subscriber.ending}"
+        yield Change("kept", "price", name, note=note, command=command, by_hand=True)
 
 
 def steps(wanted: Desired, found: Inventory, subscribers: Sequence[Subscriber]) -> list[Step]:
@@ -76,6 +96,7 @@ def _of(one: Subscriber, wanted: Desired, found: Inventory, keys: Sequence[str])
             price.meter is not None,
             shown,
             why_not,
+            item is not None and is_uncounted(item.unit, unit_said(dict(spec.metadata), None)),
         )
         room -= item is None
 
@@ -102,4 +123,4 @@ def _before(item: Holding | None, currency: str, spec: PriceSpec) -> str:
     if wanted is None or item.unit == wanted:
         return amount
     shown = f"{amount} per {item.unit or 'what it does not say'}"
-    return shown if item.unit and item.unit.name in ("call", wanted.name) else f"{shown} (refused: nobody counts that)"
+    return f"{shown} (refused: nobody counts that)" if is_uncounted(item.unit, wanted) else shown

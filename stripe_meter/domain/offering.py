@@ -35,9 +35,18 @@ P = TypeVar("P", PayAsYouGo, Credits, Free)
 
 @dataclass(frozen=True, slots=True)
 class Retired:
-    """A plan that is not on offer any more although people are on it; only Stripe knows its terms."""
+    """A plan that is not on offer any more although people are on it; only Stripe knows its terms.
+
+    Whoever pays its fee is served its included calls. There is no overage: whether the plan had a hard stop is known to
+    nobody now.
+    """
 
     name: str
+
+    @property
+    def outcome(self) -> str:
+        """What became of it, as everybody is told: the end of a sentence that begins with the plan."""
+        return "is not offered any more: its included calls are served, nothing beyond them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,18 +275,21 @@ def _in_calls(tool: Tool) -> Rate:
 
 
 def on_offer(
-    code: Sequence[Plan] | None, file: Sequence[Plan], spend_cap: str | tuple[str, ...] | None = None
+    code: Sequence[Plan] | None,
+    file: Sequence[Plan],
+    code_cap: str | tuple[str, ...] | None = None,
+    file_cap: str | tuple[str, ...] | None = None,
 ) -> Offering:
     """The plans of the code, then those of a file; pay-as-you-go where neither names one.
 
     A plan that stands in both places is the code's: one of the same name, or the same kind where only one of a kind
-    can be on offer.
+    can be on offer. So is the spend cap.
     """
     own = tuple(code or ())
     names = {plan.name for plan in own}
     kinds = {type(plan) for plan in own if not isinstance(plan, Subscription)}
     added = tuple(plan for plan in file if plan.name not in names and type(plan) not in kinds)
-    return Offering(own + added or (PayAsYouGo(),), spend_cap)
+    return Offering(own + added or (PayAsYouGo(),), file_cap if code_cap is None else code_cap)
 
 
 def _of(tool: Tool, kind: str) -> Rate | None:

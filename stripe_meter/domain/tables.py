@@ -1,4 +1,4 @@
-"""Plans and prices as tables of a TOML file.
+"""Plans, prices and a spend cap as tables of a TOML file.
 
     [[plans]]                          [prices]
     kind = "subscription"              summarize = "$0.05"
@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from stripe_meter.domain.plans import CreditPack, Credits, Free, PayAsYouGo, Plan, Subscription
 from stripe_meter.domain.pricelist import Price, PriceList
+from stripe_meter.domain.terms import parse_cap
 from stripe_meter.errors import ConfigurationError
 
 _KINDS: Final[dict[str, Callable[..., Plan]]] = {
@@ -87,6 +88,16 @@ def read_default_price(value: object, origin: Origin) -> Price:
     except ConfigurationError as error:
         raise ConfigurationError(f"{origin.file}, {error}") from None
     return price
+
+
+def read_spend_cap(value: object, origin: Origin) -> str | tuple[str, ...]:
+    """The value of `spend_cap`. Raises `ConfigurationError`."""
+    cap: str | tuple[str, ...] = _price(value)
+    try:
+        parse_cap(cap)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{origin.file}, {error}") from None
+    return cap
 
 
 def _plan(table: Mapping[str, Any], where: str) -> Plan:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Metadata key of a metered price: what its amount is paid for, such as `call` or `1000 rows`.
 METADATA_UNIT: Final = "unit"
+#: Metadata key of a price that replaced others: what those were paid for and nobody counts any more, separated by
+#: commas. Whoever is still on one of them cannot be billed.
+METADATA_EARLIER: Final = "earlier_units"
 #: Stripe's bound on a nickname; what is as long may have been cut.
 LONGEST_NICKNAME: Final = 200
 _BLOCK: Final = re.compile(r"(\d{1,12}) (\S+)s")
@@ -51,6 +54,11 @@ class Unit:
 def unit_of(rate: Rate) -> Unit:
     """What is counted for a rate in money."""
     return Unit(*rate.metered_unit)
+
+
+def is_uncounted(unit: Unit | None, wanted: Unit | None) -> bool:
+    """Whether whoever declares a tool that is paid for by `wanted` cannot count `unit`; None is what nobody said."""
+    return wanted is not None and unit != wanted and (unit is None or unit.name not in ("call", wanted.name))
 
 
 def unit_said(metadata: Mapping[str, str], nickname: str | None) -> Unit | None:

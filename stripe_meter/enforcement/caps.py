@@ -2,7 +2,8 @@
 
 Owns putting the cap of a customer on an offer, and giving back to it what a refund takes back. The lower one of the
 seller's and the customer's own counts. What is spent is kept on a meter without a price, so every process starts from
-the same sum; several processes together may go over by what the others charged since.
+the same sum; several processes together may go over by what the others charged since. A call belongs to the day or
+month in which it was let in, however long it takes: its usage is dated before the end of it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from stripe_meter.domain import refusals
 from stripe_meter.domain.blueprint import Names
 from stripe_meter.domain.money import Money
 from stripe_meter.domain.periods import day_after, day_before, reset_after, reset_before
-from stripe_meter.enforcement.counters import Counter, Counters, Overage, counted
+from stripe_meter.enforcement.counters import Counter, Counters, Overage, Period, counted
 from stripe_meter.enforcement.gate import Offer, millionths
 from stripe_meter.enforcement.ledgers import day_and_time
 
@@ -49,14 +50,15 @@ class Caps:
         event_name = self._shelf.names.spend
         counter = await counted(
             self._counters,
-            (account.customer, event_name, since),
+            Period(account.customer, event_name, since),
             lambda: gateway.usage.total(self._shelf.meter(event_name), account.customer, since),
             included=0,
             limit=0,
         )
         counter.limit = millionths(cap.minor, 1)
         ends = min(offer.until, self._monotonic() + (until - now))
-        bounded = replace(offer, cap_event=event_name, until=ends, **_held(offer, tool, counter))
+        period_end = min(offer.period_end or until, until)
+        bounded = replace(offer, cap_event=event_name, period_end=period_end, until=ends, **_held(offer, tool, counter))
         # What the pocket had set aside already is taken once more, beside the money this time.
         offer.give_back()
         if bounded.take():
@@ -64,27 +66,21 @@ class Caps:
         shown = f"{cap} a {terms.interval}"
         return refusals.spend_cap(tool.name, self._shelf.quote(tool), shown, day_and_time(until))
 
-    async def counts(self, gateway: Gateway, voucher: Voucher) -> bool:
-        """Whether taking this charge back gives back to the cap that runs: it lies within, and was not before."""
-        terms = self._shelf.offering.cap
-        is_capped = terms is not None and voucher.currency is not None and terms.amount(voucher.currency) is not None
-        if terms is None or not is_capped or not _spent(voucher) or voucher.ledger not in ("usage", "plan"):
-            return False
-        since, _ = _bounds(terms, gateway.connection.clock.now())
-        from stripe_meter.gateway import spend_caps
-
-        return voucher.charged_at >= since and not await spend_caps.was_taken_back(gateway.connection, voucher)
-
-    async def give_back(self, gateway: Gateway, voucher: Voucher) -> None:
-        """A charge that `counts` was taken back: it is not spent any more, here or for whoever reads the sum."""
+    async def give_back(self, gateway: Gateway, voucher: Voucher, billed: int) -> None:
+        """A charge was taken back, `billed` units of it cost money: they are not spent any more, here or elsewhere."""
         terms, event_name = self._shelf.offering.cap, Names(gateway.namespace).spend
-        assert terms is not None
+        is_capped = terms is not None and voucher.currency is not None and terms.amount(voucher.currency) is not None
+        spent = millionths(voucher.unit_amount, billed)
+        if terms is None or not is_capped or not spent:
+            return
+        since, _ = _bounds(terms, gateway.connection.clock.now())
+        if voucher.charged_at < since:
+            return
         from stripe_meter.gateway import spend_caps
 
-        await spend_caps.give_back(gateway.connection, event_name, voucher, _spent(voucher))
-        since, _ = _bounds(terms, gateway.connection.clock.now())
-        if counter := self._counters.get((voucher.customer, event_name, since)):
-            counter.give_back(_spent(voucher))
+        await spend_caps.give_back(gateway.connection, event_name, voucher, spent)
+        if counter := self._counters.get(Period(voucher.customer, event_name, since)):
+            counter.undo(spent)
 
 
 def _bounds(terms: SpendCap, now: float) -> tuple[int, int]:
@@ -101,10 +97,6 @@ def _held(offer: Offer, tool: Tool, counter: Counter) -> dict[str, Any]:
         return {"cap": counter, "cap_most": millionths(offer.unit_amount, most)}
     assert isinstance(offer.purse, Counter)
     return {"purse": Overage(offer.purse, counter, partial(millionths, offer.unit_amount)), "most": most}
-
-
-def _spent(voucher: Voucher) -> int:
-    return millionths(voucher.unit_amount, voucher.billed)
 
 
 def lower(account: Account, author: Money) -> Money:

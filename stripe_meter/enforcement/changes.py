@@ -17,6 +17,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from stripe_meter.domain.money import Money
+from stripe_meter.domain.offering import Retired
 from stripe_meter.domain.plans import PayAsYouGo, Subscription
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Proposal:
         next_plan: The plan that was chosen already, or None.
         ends: The subscription was cancelled and ends at `begins` unless a plan is chosen.
         done: The change was just made.
+        retired: What became of the plan that runs now, where it is not sold any more.
     """
 
     token: str
@@ -66,6 +68,7 @@ class Proposal:
     next_plan: str | None = None
     ends: bool = False
     done: bool = False
+    retired: str | None = None
 
 
 class Changes:
@@ -135,7 +138,9 @@ class Changes:
                 upcoming = chosen
             log.info("%s chose plan %s, from the end of the running period", customer, chosen)
         is_ending = standing.ends and upcoming is None
-        return Proposal(token, running, choices, preferred, standing.period_end, upcoming, is_ending, done)
+        is_gone = running is not None and not self._shelf.offering.has(running)
+        retired = Retired(running).outcome if running is not None and is_gone else None
+        return Proposal(token, running, choices, preferred, standing.period_end, upcoming, is_ending, done, retired)
 
     def _recurring(self) -> list[Recurring]:
         return [plan for plan in self._shelf.offering.plans if isinstance(plan, (Subscription, PayAsYouGo))]

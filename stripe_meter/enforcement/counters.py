@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 #: Counters kept; the one unused for longest makes room, and is read from Stripe again when it is needed.
@@ -82,6 +83,13 @@ class Counter:
             self.used -= taken
             self._held -= taken
 
+    def undo(self, units: int) -> int:
+        """Units that were settled are taken back; returns how many fewer of all lie beyond the included ones."""
+        with self.order, self._lock:
+            before = self._beyond(self.used)
+            self.used = max(self._held, self.used - units)
+            return before - self._beyond(self.used)
+
     def _beyond(self, used: int) -> int:
         return max(0, used - self.included)
 
@@ -119,6 +127,8 @@ class Overage:
             before = self._counter.beyond
             billed = self._counter.settle(taken, used, tool)
             self._cap.give_back(self._price(before) - self._price(self._counter.beyond))
+            spent = self._price(billed)
+            self._cap.settle(spent, spent, tool)
             return billed
 
     def give_back(self, taken: int) -> None:
@@ -128,8 +138,23 @@ class Overage:
             self._cap.give_back(self._price(before) - self._price(self._counter.beyond))
 
 
+@dataclass(frozen=True, slots=True)
+class Period:
+    """What a counter counts: usage of one customer on one meter from a moment on.
+
+    Attributes:
+        since: Unix seconds.
+        terms: By what it is counted, such as the price; another one starts anew.
+    """
+
+    customer: str
+    event_name: str
+    since: int
+    terms: tuple[object, ...] = ()
+
+
 class Counters:
-    """Counters by what they count: customer, meter and start of the period."""
+    """Counters by what they count."""
 
     def __init__(self) -> None:
         self._counters: dict[Hashable, Counter] = {}
@@ -143,12 +168,22 @@ class Counters:
             self._counters.pop(next(iter(self._counters)))
         return self._counters.setdefault(key, counter)
 
+    def running(self, customer: str, event_name: str, moment: int) -> list[Counter]:
+        """The counters of the period to which usage of that moment belongs; empty where none is kept."""
+        kept = [
+            (key.since, counter)
+            for key, counter in self._counters.items()
+            if isinstance(key, Period) and (key.customer, key.event_name) == (customer, event_name)
+        ]
+        begun = max((since for since, _ in kept if since <= moment), default=None)
+        return [counter for since, counter in kept if since == begun]
+
 
 async def counted(
-    counters: Counters, key: tuple[object, ...], read: Callable[[], Awaitable[int]], *, included: int, limit: int | None
+    counters: Counters, period: Period, read: Callable[[], Awaitable[int]], *, included: int, limit: int | None
 ) -> Counter:
     """The counter of a period; read from Stripe once, counted on here."""
-    known = counters.get(key)
+    known = counters.get(period)
     if known is not None:
         return known
-    return counters.put(key, Counter(await read(), included, limit))
+    return counters.put(period, Counter(await read(), included, limit))

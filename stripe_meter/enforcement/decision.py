@@ -13,6 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain import refusals
+from stripe_meter.domain.offering import Retired
 from stripe_meter.domain.plans import Credits, Free, PayAsYouGo
 from stripe_meter.domain.refusals import Refusal
 from stripe_meter.enforcement import traces
@@ -24,6 +25,7 @@ from stripe_meter.enforcement.credits.refills import Refills
 from stripe_meter.enforcement.gate import Admission, Offer
 from stripe_meter.enforcement.identity.anonymous import Anonymous
 from stripe_meter.enforcement.ledgers import Allowance, Metered, PlanCalls, Spent, day_and_time
+from stripe_meter.enforcement.refunds import Refunds
 from stripe_meter.enforcement.unnoticed import Unnoticed
 from stripe_meter.enforcement.unpaid import Unpaid
 from stripe_meter.errors import StripeMeterError
@@ -79,7 +81,7 @@ class Decision:
         self._allowance = Allowance(shelf, counters, monotonic)
         self._plan_calls = PlanCalls(shelf, counters, monotonic)
         self._metered = Metered(monotonic)
-        self.caps = Caps(shelf, counters, monotonic)
+        self._caps = Caps(shelf, counters, monotonic)
         self._unpaid = Unpaid(shelf, accounts)
         self._unnoticed = Unnoticed(accounts)
         self._anonymous = Anonymous()
@@ -90,6 +92,8 @@ class Decision:
         self.throttle: Throttle | None = None
         self.prepaid = thread.holdings = Prepaid(shelf, thread, monotonic)
         self._refills = Refills(shelf, monotonic)
+        #: Takes charges back.
+        self.refunds = Refunds(accounts, counters, self._caps, self.prepaid)
 
     async def decide(self, gateway: Gateway, tool: Tool, caller: Caller) -> Admission | Refusal:
         """Admit or refuse a tool that is stocked. Raises `StripeMeterError` where Stripe could not be asked."""
@@ -120,7 +124,7 @@ class Decision:
             if isinstance(found, Refusal):
                 return found
             if isinstance(found, Offer):
-                bounded = await self.caps.bound(gateway, account, tool, found)
+                bounded = await self._caps.bound(gateway, account, tool, found)
                 if isinstance(bounded, Refusal):
                     return bounded
                 found = bounded if gauge is None else replace(bounded, gauge=gauge)
@@ -307,7 +311,7 @@ class Decision:
         plan = self._plan_of(account)
         is_gone = plan is not None and not self._shelf.offering.has(plan)
         if is_gone:
-            why = f"Your plan {plan!r} is not offered any more. {why}"
+            why = f"Your plan {plan!r} {Retired(str(plan)).outcome}. {why}"
         helping = self.changes.helping(account, tool, spent)
         if helping is None:
             return refusals.plan_gone(tool.name, quote, why) if is_gone else None

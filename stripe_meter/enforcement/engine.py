@@ -83,7 +83,7 @@ class Engine:
         #: Who sends a request; every edge reads callers through it.
         self.identity = Identity(lambda: self.settings, identify, lambda: self._accounts.monotonic())
         self._callers = Callers(self._accounts, self.identity)
-        self._shelf = Shelf(lambda: on_offer(plans, self.settings.plans, spend_cap))
+        self._shelf = Shelf(lambda: on_offer(plans, self.settings.plans, spend_cap, self.settings.spend_cap))
         self._purchases = Purchases(lambda: self._accounts.monotonic())
         self._decision = Decision(
             self._shelf, self._accounts, self._callers, self._purchases, self.thread, lambda caller: self._pages(caller)
@@ -202,8 +202,7 @@ class Engine:
         thread = self.thread
         if thread.exposure.is_tight and thread.exposure.blocks(account.customer):
             return None
-        is_limited = offered.purse is not None or offered.cap is not None or offered.gauge is not None
-        if is_limited and (now >= offered.until or not offered.take()):
+        if offered.is_limited and (now >= offered.until or not offered.take()):
             return None
         # After the end of its period the snapshot is old, and the plan may be another one.
         return Admission(tool, offered, thread, offered.period_end) if now < offered.period_ends else None

@@ -48,7 +48,8 @@ class Offer:
         rate: How units become the quantity on the meter.
         unit_amount: Minor units for one of them: the customer's item's price, else the code's.
         currency: Lower-case ISO code; None where no money is at stake.
-        period_end: End of the item's billing period, Unix seconds; 0 when it has none.
+        period_end: End of the period the usage belongs to, Unix seconds: the item's, or the spend cap's if that is
+            sooner; 0 when it has none.
         period_ends: On the process's monotonic clock, when all is decided anew: at that moment, or when a pocket that
             comes first is full again.
         until: Until then, on the monotonic clock, this offer holds.
@@ -61,6 +62,7 @@ class Offer:
         cap_event: Name of the meter on which spending is kept.
         gauge: The customer's rate limits, or None. A call that was let in counts, however it ends.
         one: The quantity for one unit, which is what most calls count.
+        is_limited: Whether a call has to be set aside for: there is a purse, a cap or a gauge.
     """
 
     customer: str
@@ -80,13 +82,12 @@ class Offer:
     cap_event: str = ""
     gauge: Gauge | None = None
     one: int = field(init=False)
+    is_limited: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        limits = self.purse, self.cap, self.gauge
         object.__setattr__(self, "one", self.rate.quantity(1, self.scale))
-
-    @property
-    def is_limited(self) -> bool:
-        return self.purse is not None or self.cap is not None or self.gauge is not None
+        object.__setattr__(self, "is_limited", any(limit is not None for limit in limits))
 
     def take(self) -> bool:
         """Set aside what one more call may cost; False when a limit has not so much."""
@@ -162,7 +163,7 @@ class Admission:
             if offer.cap is not None:
                 offer.cap.settle(offer.cap_most, spent, self.tool.name)
             if spent:
-                flusher.add(offer.customer, offer.cap_event, spent, _NOTHING, calls=0)
+                flusher.add(offer.customer, offer.cap_event, spent, _NOTHING, self._period_end, calls=0)
         return _receipt(offer, self.tool.name, quantity, billed)
 
     def release(self) -> Receipt:
@@ -181,17 +182,8 @@ class Admission:
 
 @lru_cache(maxsize=1024)
 def _receipt(offer: Offer, tool: str, quantity: int, billed: int) -> Receipt:
-    return Receipt(
-        tool,
-        quantity,
-        offer.unit_amount,
-        offer.currency,
-        offer.customer,
-        offer.ledger,
-        billed,
-        offer.scale,
-        offer.event_name,
-    )
+    price = offer.unit_amount, offer.currency, offer.customer, offer.ledger
+    return Receipt(tool, quantity, *price, billed, offer.scale, offer.event_name)
 
 
 def millionths(unit_amount: Decimal, quantity: int) -> int:

@@ -17,7 +17,7 @@ from stripe_meter.domain import refusals
 from stripe_meter.domain.offering import Retired
 from stripe_meter.domain.periods import reset_after, reset_before
 from stripe_meter.domain.plans import Free, Subscription
-from stripe_meter.enforcement.counters import Counters, counted
+from stripe_meter.enforcement.counters import Counters, Period, counted
 from stripe_meter.enforcement.gate import Offer
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Allowance:
         event_name = self._shelf.names.free
         counter = await counted(
             self._counters,
-            (account.customer, event_name, since),
+            Period(account.customer, event_name, since),
             lambda: gateway.usage.total(self._shelf.meter(event_name), account.customer, since),
             included=plan.calls,
             limit=plan.calls,
@@ -78,13 +78,15 @@ class Allowance:
 class PlanCalls:
     """Calls of a subscription plan: included ones, then overage; or a hard stop.
 
-    Whoever is on a plan that is not offered any more gets the included calls they pay for, and never any overage:
-    whether the plan had a hard stop is known to nobody now.
+    Whoever is on a plan that is not offered any more gets what `Retired` says, whichever plans are sold now.
     """
 
     def __init__(self, shelf: Shelf, counters: Counters, monotonic: Callable[[], float]) -> None:
         self._shelf, self._counters, self._monotonic = shelf, counters, monotonic
         self._warned: set[str] = set()
+        # Of a meter that nothing on offer counts on any more; looked up once.
+        self._old_meter: str | None = None
+        self._has_looked = False
 
     async def offer(self, gateway: Gateway, account: Account, tool: Tool, route: Route) -> Offer | Spent | None:
         """None when the subscription has no item that counts calls."""
@@ -92,9 +94,11 @@ class PlanCalls:
         assert isinstance(plan, (Subscription, Retired))
         assert subscription is not None
         if isinstance(plan, Retired):
-            self._warn(plan.name)
+            self._warn(plan)
         event_name = self._shelf.names.calls
         meter = self._shelf.known_meter(event_name)
+        if meter is None and isinstance(plan, Retired):
+            meter = await self._meter_of_old(gateway, event_name)
         item = None if meter is None else subscription.item(meter)
         if item is None or meter is None:
             return None
@@ -106,7 +110,7 @@ class PlanCalls:
         since = max(subscription.since, item.since)
         counter = await counted(
             self._counters,
-            (account.customer, event_name, subscription.id, item.price, since, limit),
+            Period(account.customer, event_name, since, (subscription.id, item.price, limit)),
             lambda: gateway.usage.total(meter, account.customer, since),
             included=included,
             limit=limit,
@@ -131,13 +135,18 @@ class PlanCalls:
             most=most,
         )
 
-    def _warn(self, plan: str) -> None:
-        if plan not in self._warned:
-            self._warned.add(plan)
+    async def _meter_of_old(self, gateway: Gateway, event_name: str) -> str | None:
+        if not self._has_looked:
+            self._old_meter, self._has_looked = (await gateway.catalogue.meters()).get(event_name), True
+        return self._old_meter
+
+    def _warn(self, plan: Retired) -> None:
+        if plan.name not in self._warned:
+            self._warned.add(plan.name)
             log.warning(
-                "customers are on plan %r, which is not offered any more: nothing beyond its included calls is served "
-                "to them; put it back, or move them with stripe-meter apply --subscriptions",
-                plan,
+                "plan %r %s; to see who is on it and what to type, run stripe-meter plan server.py",
+                plan.name,
+                plan.outcome,
             )
 
 

@@ -104,7 +104,7 @@ class Catalogue:
         meters = {spec.meter: prices[key].meter for key, spec in specs.items() if spec.meter and key in prices}
         alone = {meter.event_name for meter in unpriced(wanted)}
         if alone:
-            meters |= {name: meter for name, meter in (await self._meters()).items() if name in alone}
+            meters |= {name: meter for name, meter in (await self.meters()).items() if name in alone}
         return Stock(prices, {name: meter for name, meter in meters.items() if meter is not None})
 
     async def create(self, wanted: Blueprint, stock: Stock) -> Stock:
@@ -205,13 +205,13 @@ class Catalogue:
             )
         except StripeRejected:
             # Stripe documents no code for a taken event name, so look whether that was the reason.
-            existing = (await self._meters()).get(spec.event_name)
+            existing = (await self.meters()).get(spec.event_name)
             if existing is None:
                 raise
             return existing
         return str(meter.id)
 
-    async def _meters(self) -> dict[str, str]:
+    async def meters(self) -> dict[str, str]:
         """Every active meter of the account, by event name."""
         page = await self._connection.read(
             lambda client: client.v1.billing.meters.list_async({"status": "active", "limit": 100}), Priority.CATALOGUE

@@ -9,6 +9,7 @@ https://docs.stripe.com/api/billing/meter-event/create
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from stripe_meter.domain.receipts import Voucher
@@ -25,6 +26,19 @@ if TYPE_CHECKING:
 _REACH: Final = 34 * 86_400
 
 
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """A charge that was taken back.
+
+    Attributes:
+        id: `evt` for a negative meter event, or the id of the credit note, `cn_…`.
+        is_new: Whether it was done now; False when it had been done before.
+    """
+
+    id: str
+    is_new: bool
+
+
 class Corrections:
     """Takes charges back."""
 
@@ -35,14 +49,8 @@ class Corrections:
         # One after the other, for each writes a list that the one before has read.
         self._turn = asyncio.Lock()
 
-    async def take_back(self, voucher: Voucher) -> str:
+    async def take_back(self, voucher: Voucher) -> Undone:
         """Undo one charge; doing it again changes nothing.
-
-        Args:
-            voucher: What was charged.
-
-        Returns:
-            `evt` for a negative meter event, or the id of the credit note, `cn_…`.
 
         Raises:
             ConfigurationError: It is too old for a meter event and on no invoice, or cost nothing on it.
@@ -54,14 +62,14 @@ class Corrections:
             if getattr(customer, "deleted", False):
                 raise ConfigurationError(f"{voucher.customer} was deleted in Stripe, so nothing can be given back")
             if self._voids.has(customer, voucher.number):
-                return "evt"
+                return Undone("evt", is_new=False)
             if voucher.ledger in ("usage", "plan") and (note := await self._notes.give(voucher)) is not None:
-                return note
+                return Undone(*note)
             dated = self._date(voucher, customer)
             self._voids.check_room(customer)
             await self._negative_event(voucher, dated)
             await self._voids.add(customer, voucher.number)
-            return "evt"
+            return Undone("evt", is_new=True)
 
     async def uncount(self, voucher: Voucher) -> None:
         """Take credits that were given back off the meter that makes their use visible; too late is no harm."""

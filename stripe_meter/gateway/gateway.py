@@ -50,7 +50,7 @@ class Gateway:
         self.accounts = Accounts(self.connection, namespace, terms)
         self.catalogue = Catalogue(self.connection, namespace, terms)
         self.checkout = Checkout(self.connection, namespace)
-        self.customers = Customers(self.connection, namespace)
+        self.customers = Customers(self.connection, namespace, settings.key())
         self.corrections = Corrections(self.connection)
         self.events = Events(self.connection)
         self.reversals = Reversals(self.connection)

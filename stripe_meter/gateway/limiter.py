@@ -31,6 +31,7 @@ class Priority(IntEnum):
     METER_EVENT = 4
     CATALOGUE = 5
     STRANGER = 6
+    STATISTICS = 7
 
 
 class RateLimiter:

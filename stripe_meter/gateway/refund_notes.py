@@ -44,11 +44,11 @@ class RefundNotes:
         self._meters: dict[str, str | None] = {}
         self._meter_of: dict[str, str] = {}
 
-    async def give(self, voucher: Voucher) -> str | None:
+    async def give(self, voucher: Voucher) -> tuple[str, bool] | None:
         """Credit a charge on its invoice, once.
 
         Returns:
-            The note, `cn_…`; None when no final invoice bills that moment.
+            The note, `cn_…`, and whether it was made now; None when no final invoice bills that moment.
 
         Raises:
             ConfigurationError: The charge is included in a plan, worth less than half a minor unit, or given back in
@@ -61,8 +61,8 @@ class RefundNotes:
             notes = await self._notes(str(invoice.id))
             for note in notes:
                 if plain(note.metadata).get(METADATA_VOID) == voucher.number:
-                    return note.id
-            return await self._make(voucher, invoice, _shares(voucher.billed, lines, _credited(notes)))
+                    return note.id, False
+            return await self._make(voucher, invoice, _shares(voucher.billed, lines, _credited(notes))), True
         return None
 
     async def _notes(self, invoice: str) -> list[stripe.CreditNote]:

@@ -13,7 +13,6 @@ from stripe_meter.domain.receipts import Voucher
 from stripe_meter.domain.usage import MeterEvent
 from stripe_meter.errors import StripeRejected
 from stripe_meter.gateway.connection import Connection
-from stripe_meter.gateway.voids import Voids
 
 
 async def write(connection: Connection, customer: str, minor: int) -> None:
@@ -23,12 +22,6 @@ async def write(connection: Connection, customer: str, minor: int) -> None:
             customer, {"metadata": {METADATA_CAP: str(minor)}}, options
         )
     )
-
-
-async def was_taken_back(connection: Connection, voucher: Voucher) -> bool:
-    """Whether the charge was refunded before, so that the sum has forgotten it already."""
-    customer = await connection.read(lambda client: client.v1.customers.retrieve_async(voucher.customer))
-    return Voids(connection).has(customer, voucher.number)
 
 
 async def give_back(connection: Connection, event_name: str, voucher: Voucher, spent: int) -> None:

@@ -36,6 +36,10 @@ class Voids:
         """Whether the charge of that number was taken back."""
         return any(entry.startswith(_hash(number)) for entry in self._entries(plain(customer.metadata)))
 
+    def any_since(self, customer: stripe.Customer, moment: int) -> bool:
+        """Whether a charge was taken back on the UTC day of `moment` (Unix seconds) or later."""
+        return any(int(entry[8:]) >= moment // _DAY for entry in self._entries(plain(customer.metadata)))
+
     def check_room(self, customer: stripe.Customer) -> None:
         """Raise `ConfigurationError` when not one more charge could be remembered."""
         if len(self._entries(plain(customer.metadata))) >= _A_KEY * len(_KEYS):

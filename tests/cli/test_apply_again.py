@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.cli.conftest import BOTH, EVERY_PLAN, Shop
@@ -162,6 +163,22 @@ def test_a_changed_fee_is_due_from_the_next_period(shop: Shop) -> None:
     shop.stripe.advance(32 * 86400)
     bills = [row.total for row in shop.v1.invoices.list({"customer": subscription.customer}).data]
     assert sorted(bills) == [1000, 1200]
+
+
+def test_links_at_an_old_price_are_closed(shop: Shop) -> None:
+    """A payment link sells at the price it was made with for ever, on pages nobody thinks of any more."""
+    plan = '[Credits([CreditPack(100, "{}", "Starter")])]'
+    shop.write({"summarize": "1 credit"}, plan.format("$9.99"))
+    shop.apply()
+    old = shop.run("link", "Starter").stdout.strip().splitlines()[-1]
+    assert httpx.get(old).status_code == 303
+    shop.write({"summarize": "1 credit"}, plan.format("$19.99"))
+    assert "Closed plink_" in shop.apply().stdout
+    assert httpx.get(old).status_code == 404
+    new = shop.run("link", "Starter").stdout.strip().splitlines()[-1]
+    assert "19.99" in httpx.get(new, follow_redirects=True).text
+    assert "Closed" not in shop.apply().stdout
+    assert httpx.get(new).status_code == 303
 
 
 def test_who_cannot_be_moved_is_named(shop: Shop) -> None:

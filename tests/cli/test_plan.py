@@ -207,8 +207,29 @@ def test_a_meter_with_a_priced_item_is_never_switched_off(shop: Shop) -> None:
     assert shop.kinds() == [("archive", "mcp.translate")]
 
 
+def test_who_is_left_on_a_price_that_nothing_counts_is_named_until_they_are_moved(shop: Shop) -> None:
+    """Their calls are refused, so plan and apply end with 3 and the same words, however often, until it is mended."""
+    shop.write({"summarize": "$0.01 per word"})
+    shop.apply()
+    customer = shop.subscriber("mcp.summarize", plan="pay-as-you-go").customer
+    shop.write({"summarize": "$1"})
+    assert "their calls are refused until then" in shop.run("plan", str(shop.file)).stdout
+    said = f"1 customer is on an old price ({customer}), and their calls are refused: nothing counts"
+    for command in ("apply --yes", "plan", "apply --yes", "plan"):
+        name, *options = command.split()
+        done = shop.run(name, str(shop.file), *options)
+        assert done.exit_code == 3, done.output
+        assert done.stdout.count(said) == 1
+        assert "stripe-meter apply server.py --subscriptions" in done.stdout
+    shop.write({"summarize": "$2"})
+    assert shop.run("apply", str(shop.file), "--yes").exit_code == 3
+    assert [change["by_hand"] for change in shop.plan()] == [True]
+    shop.apply("--subscriptions")
+    assert shop.plan() == []
+
+
 def test_a_plan_that_was_removed_while_people_are_on_it_stays(shop: Shop) -> None:
-    """They pay for it and would be refused: apply does the rest, leaves the plan, and says what to decide."""
+    """They pay for it: apply does the rest, leaves the plan, and says what becomes of them and what to type."""
     both = '[PayAsYouGo(), Subscription("pro", "$10/month", included=100)]'
     shop.write(plans=both)
     shop.apply()
@@ -217,7 +238,8 @@ def test_a_plan_that_was_removed_while_people_are_on_it_stays(shop: Shop) -> Non
     lost = next(change for change in shop.plan() if change["object"] == "plan")
     assert (lost["kind"], lost["name"], lost["by_hand"]) == ("kept", "pro", True)
     assert subscription.customer in lost["note"]
-    assert "put the plan back" in lost["note"]
+    assert "is not offered any more: its included calls are served, nothing beyond them" in lost["note"]
+    assert f"stripe post /v1/subscriptions/{subscription.id} -d cancel_at_period_end=true" in lost["command"]
     done = shop.run("apply", str(shop.file), "--yes")
     assert done.exit_code == 3
     assert shop.price("mcp.translate").active

@@ -121,6 +121,22 @@ def test_fee_and_usage_are_of_one_period(bills: Callable[..., Any]) -> None:
     }
 
 
+def test_rate_limits_and_spend_caps_are_left_out(bills: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A month is lived in seconds, so a limit per minute would refuse what was far apart: $10 and 3 × $1."""
+    monkeypatch.setenv("STRIPE_METER_RATE_LIMIT", "1/hour")
+    monkeypatch.setenv("STRIPE_METER_SPEND_CAP", "$1/month")
+    plan = Subscription("pro", "$10/month", included=1, overage="$1", rate_limit="1/minute")
+    rows = [f"2026-03-01T0{hour}:00:00Z,ann,pro,look,,ok" for hour in range(4)]
+    assert totals(bills([plan], [a_tool(price="1 call")], *rows)) == {"ann": {"pro": "$13.00"}}
+
+
+def test_what_may_be_owed_between_two_invoices_stops_nobody(bills: Callable[..., Any]) -> None:
+    """Stripe bills at `max_unpaid` and serves on; thirty calls at $1 are $30 in the end."""
+    rows = [f"2026-03-{day:02}T09:00:00Z,ann,pay-as-you-go,look,,ok" for day in range(1, 31)]
+    sold = totals(bills([PayAsYouGo(max_unpaid="$5")], [a_tool(price="$1")], *rows))
+    assert sold == {"ann": {"pay-as-you-go": "$30.00"}}
+
+
 def test_free_calls_start_anew_on_the_reset_day(bills: Callable[..., Any]) -> None:
     """Two before the 31st, which is the 28th here, and two after it."""
     rows = (

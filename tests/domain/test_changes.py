@@ -136,8 +136,8 @@ def test_of_two_meters_of_a_name_the_active_one_counts() -> None:
 def test_what_is_gone_needs_the_subscribers_and_what_is_new_does_not() -> None:
     """Reading every subscription is dear where there are thousands."""
     two, one = want(tools=("summarize", "translate")), want()
-    assert needs_subscribers(changes(one, stocked(two)))
-    assert not needs_subscribers(changes(two, stocked(one)))
+    assert needs_subscribers(one, stocked(two), changes(one, stocked(two)))
+    assert not needs_subscribers(two, stocked(one), changes(two, stocked(one)))
 
 
 def test_an_old_subscription_without_a_plan_is_pay_as_you_go() -> None:

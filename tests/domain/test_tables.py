@@ -14,6 +14,7 @@ from stripe_meter.settings import Settings, from_file
 
 ALL = """
 default_price = "$0.05"
+spend_cap = ["$50/month", "€45/month"]
 
 [[plans]]
 kind = "pay-as-you-go"
@@ -76,6 +77,7 @@ def test_a_file_says_what_the_code_would() -> None:
     )
     assert settings.prices == {"look": "$0.02", "search-*": ("$0.01", "1 credit")}
     assert settings.default_price == "$0.05"
+    assert settings.spend_cap == ("$50/month", "€45/month")
 
 
 def test_each_table_comes_from_the_first_file_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +140,8 @@ WRONG: list[tuple[str, str]] = [
     ("[prices]\nlook = []", 'stripe-meter.toml, [prices], key "look": price=() names no price'),
     ('[prices]\n"" = "$1"', "stripe-meter.toml, [prices], key '' names no tool"),
     ("default_price = 5", "stripe-meter.toml, default_price: price=5 could mean"),
+    ("spend_cap = 50", "stripe-meter.toml, spend_cap=50 is not understood; write for example"),
+    ('spend_cap = ["$5/day", "€5/month"]', "stripe-meter.toml, spend_cap=('$5/day', '€5/month') is not understood"),
     ("STRIPE_SECRET_KEY = 5", "stripe_secret_key"),
 ]
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stripe_meter.domain.plans import PayAsYouGo, Subscription
+from stripe_meter.domain.terms import parse_cap
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.enforcement.engine import Engine
 from stripe_meter.enforcement.gate import Admission
 from stripe_meter.errors import ConfigurationError
+from stripe_meter.meter import StripeMeter
 from stripe_meter.settings import Settings
-from tests.conftest import PAGES, a_tool, pay
+from tests.conftest import PAGES, Driven, a_tool, pay
 from tests.enforcement.test_engine import admitted, caller_customer, refused
+from tests.enforcement.test_refunds import settled
 
 pytestmark = pytest.mark.anyio
 
@@ -57,6 +61,26 @@ async def test_a_runaway_agent_is_stopped_at_the_cap(capped: Callable[..., Engin
     refusal = await refused(engine, tool, caller)
     assert refusal.reason == "spend_cap"
     assert "your spending limit of $1.00 a month is reached" in refusal.text
+
+
+@pytest.fixture
+def cap_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration file in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    Path("stripe-meter.toml").write_text('spend_cap = "$0.30/day"\n')
+
+
+@pytest.mark.usefixtures("cap_in_a_file")
+async def test_the_cap_of_a_file_counts_where_the_code_names_none(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """Who sells an existing server from a file has no code to write it in; the code goes before the file."""
+    engine, tool = make_engine(), a_tool(price="$0.30")
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    (await admitted(engine, tool, caller)).settle(1)
+    assert "your spending limit of $0.30 a day is reached" in (await refused(engine, tool, caller)).text
+    assert StripeMeter([PayAsYouGo()], spend_cap="$2/day").engine.offering.cap == parse_cap("$2/day")
 
 
 async def test_calls_that_fail_do_not_count(capped: Callable[..., Engine], stripe: EmulatorServer) -> None:
@@ -195,3 +219,78 @@ async def test_a_call_that_was_refunded_is_not_spent(capped: Callable[..., Engin
         (await admitted(process, tool, caller)).release()
     (await admitted(engine, tool, caller)).settle(1)
     assert (await refused(engine, tool, caller)).reason == "spend_cap"
+
+
+async def test_a_credit_note_that_is_asked_for_again_days_later_gives_back_once(
+    driven: Driven, stripe: EmulatorServer
+) -> None:
+    """Stripe forgets the identifier of the negative event after a day, and the note is found by its metadata."""
+    engine, clock = driven(PayAsYouGo(), spend_cap="$2/month")
+    tool = a_tool(price="$1")
+    await engine.prepare([tool])
+    clock.advance(days=9)
+    caller = await pay(engine, stripe, tool)
+    clock.advance(days=22)
+    numbers = [settled(engine, await admitted(engine, tool, caller)) for _ in range(2)]
+    assert (await refused(engine, tool, caller)).reason == "spend_cap"
+    clock.advance(days=9)
+    assert (await engine.sales.refund(numbers[0])).startswith("cn_")
+    (await admitted(engine, tool, caller)).settle(1)
+    clock.advance(days=3)
+    assert (await engine.sales.refund(numbers[0])).startswith("cn_")
+    other, _ = driven(PayAsYouGo(), spend_cap="$2/month")
+    await other.prepare([tool])
+    for process in (engine, other):
+        assert (await refused(process, tool, caller)).reason == "spend_cap"
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [PayAsYouGo(), Subscription("pro", "$10/month", included=0, overage="$1")],
+    ids=["pay as you go", "overage"],
+)
+async def test_a_call_across_midnight_belongs_to_the_day_in_which_it_began(
+    driven: Driven, stripe: EmulatorServer, plan: PayAsYouGo | Subscription
+) -> None:
+    """It was let in under that day's cap, so it takes nothing of the next day's, here or in another process."""
+    engine, clock = driven(plan, spend_cap="$2/day")
+    tool = a_tool(price="$1" if isinstance(plan, PayAsYouGo) else "1 call")
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    clock.advance(hours=11, minutes=59, seconds=50)
+    running = [await admitted(engine, tool, caller) for _ in range(2)]
+    assert (await refused(engine, tool, caller)).reason == "spend_cap"
+    clock.advance(seconds=30)
+    number, _ = [settled(engine, admission) for admission in running]
+    assert engine.flush()
+    await engine.sales.refund(number)
+    (await admitted(engine, tool, caller)).settle(1)
+    assert engine.flush()
+    other, _ = driven(plan, spend_cap="$2/day")
+    await other.prepare([tool])
+    (await admitted(other, tool, caller)).settle(1)
+    assert (await refused(other, tool, caller)).reason == "spend_cap"
+    assert engine.flush()
+    assert other.flush()
+    fee = 0 if isinstance(plan, PayAsYouGo) else 1000
+    clock.advance(days=32)
+    assert max(row["total"] for row in stripe.emulator.account.store.all("invoice")) == fee + 300
+
+
+async def test_a_refund_of_an_included_call_gives_back_what_it_saves(
+    capped: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """Included, $1, then the first is taken back: Stripe bills one call, so nothing of the $2 is spent any more."""
+    engine = capped("$2/month", Subscription("pro", "$10/month", included=1, overage="$1"))
+    tool = a_tool(price="1 call")
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    first = settled(engine, await admitted(engine, tool, caller))
+    settled(engine, await admitted(engine, tool, caller))
+    await engine.sales.refund(first)
+    for _ in range(2):
+        settled(engine, await admitted(engine, tool, caller))
+    assert (await refused(engine, tool, caller)).reason == "spend_cap"
+    assert engine.flush()
+    stripe.emulator.clock.advance(32 * 86_400)
+    assert [row["total"] for row in stripe.emulator.account.store.all("invoice")] == [1000, 1200]

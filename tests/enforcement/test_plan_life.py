@@ -14,6 +14,7 @@ import pytest
 
 import stripe_meter.gateway
 from stripe_meter.domain.identity import Caller
+from stripe_meter.domain.offering import Retired
 from stripe_meter.domain.plans import PayAsYouGo, Plan, Subscription
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.emulator.errors import JSON
@@ -250,6 +251,7 @@ def test_only_an_added_item_is_not_prorated() -> None:
         ("accounts.py", "proration_behavior", "'none'"),  # an item that is added
         ("migration.py", "proration_behavior", "'create_prorations' if step.metered else 'none'"),
         ("plan_changes.py", "invoice_now", "False"),  # a second subscription, whose usage the first one bills
+        ("reversals.py", "invoice_now", "True"),  # a refunded one, whose usage is billed at its end
     }
 
 
@@ -262,9 +264,11 @@ async def test_a_plan_that_is_gone_serves_what_was_paid_for_and_names_a_way_on(
     with caplog.at_level(logging.WARNING):
         receipts = [(await admitted(later, a_tool(), caller)).settle(1) for _ in range(2)]
     assert [(r.ledger, str(r.amount)) for r in receipts if r] == [("plan", "$0.00"), ("plan", "$0.00")]
-    assert "customers are on plan 'pro', which is not offered any more" in caplog.text
+    assert f"plan 'pro' {Retired('pro').outcome}; to see who is on it and what to type" in caplog.text
     refusal = await refused(later, a_tool(), caller)
-    assert refusal.text.startswith("Your plan 'pro' is not offered any more. The calls of your plan (2) are used until")
+    assert refusal.text.startswith(
+        f"Your plan 'pro' {Retired('pro').outcome}. The calls of your plan (2) are used until"
+    )
     assert ".max." in str(refusal.checkout_url)
     assert "/billing/change?" in str(refusal.checkout_url)
 
@@ -272,11 +276,16 @@ async def test_a_plan_that_is_gone_serves_what_was_paid_for_and_names_a_way_on(
 async def test_a_plan_that_is_gone_with_every_other_one_leads_to_what_is_sold(
     make_engine: Make, stripe: EmulatorServer
 ) -> None:
-    """Nothing on offer counts plan calls any more, so the way on is the first thing said."""
+    """What was paid for is served although nothing on offer counts plan calls any more; then the way on is named."""
     caller = await bought(await shop(make_engine, stripe, PRO), stripe)
-    refusal = await refused(await shop(make_engine, stripe, PayAsYouGo()), a_tool(), caller)
-    assert refusal.reason == "payment_required"
-    assert refusal.text.startswith("Your plan 'pro' is not offered any more. summarize costs $0.05 a call, which")
+    later = await shop(make_engine, stripe, PayAsYouGo())
+    receipts = [(await admitted(later, a_tool(), caller)).settle(1) for _ in range(2)]
+    assert [(r.ledger, str(r.amount)) for r in receipts if r] == [("plan", "$0.00"), ("plan", "$0.00")]
+    refusal = await refused(later, a_tool(), caller)
+    assert refusal.reason == "allowance_used"
+    assert refusal.text.startswith(
+        f"Your plan 'pro' {Retired('pro').outcome}. The calls of your plan (2) are used until"
+    )
     assert ".pay-as-you-go." in str(refusal.checkout_url)
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from stripe_meter.domain.plans import PayAsYouGo
+from stripe_meter.domain.identity import Caller
+from stripe_meter.domain.plans import Free, PayAsYouGo, Plan, Subscription
 from stripe_meter.domain.tools import Tool
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.enforcement.engine import Engine
 from stripe_meter.enforcement.gate import Admission
 from stripe_meter.errors import ConfigurationError
-from tests.conftest import a_tool, pay
+from tests.conftest import Driven, a_tool, pay
 from tests.enforcement.test_engine import admitted
 
 pytestmark = pytest.mark.anyio
@@ -156,3 +157,71 @@ async def test_a_charge_is_credited_although_its_price_is_not_for_sale_any_more(
     later = make_engine()
     await later.prepare([a_tool("another", "$3")])
     assert (await later.sales.refund(token)).startswith("cn_")
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [Free(calls=2), Subscription("basic", "$5/month", included=2), Subscription("pro", "$5/month", 2, "$1", True)],
+    ids=["free calls", "no overage", "hard cap"],
+)
+async def test_a_call_of_a_limit_that_is_refunded_can_be_called_again(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer, plan: Plan
+) -> None:
+    """At once where it was refunded, once however often it is asked for, and elsewhere when the count is read."""
+    plans = (plan, PayAsYouGo()) if isinstance(plan, Free) else (plan,)
+    engine, tool = make_engine(*plans), a_tool(price=("1 call", "$3") if isinstance(plan, Free) else "1 call")
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    limited = "allowance" if isinstance(plan, Free) else "plan"
+    tokens = [settled(engine, await admitted(engine, tool, caller)) for _ in range(2)]
+    assert await ledger_of_next(engine, tool, caller) != limited
+    for _ in range(2):
+        assert await engine.sales.refund(tokens[0]) == "evt"
+    assert await ledger_of_next(engine, tool, caller) == limited
+    settled(engine, await admitted(engine, tool, caller))
+    assert await ledger_of_next(engine, tool, caller) != limited
+    assert engine.flush()
+    await engine.sales.refund(tokens[1])
+    other = make_engine(*plans)
+    await other.prepare([tool])
+    settled(other, await admitted(other, tool, caller))
+    assert await ledger_of_next(other, tool, caller) != limited
+
+
+async def ledger_of_next(engine: Engine, tool: Tool, caller: Caller) -> str:
+    """Which pocket would pay the next call, or why none does."""
+    admission = engine.admit_warm(tool, caller) or await engine.admit(tool, caller)
+    if not isinstance(admission, Admission):
+        return admission.reason
+    admission.release()
+    assert admission.offer is not None
+    return admission.offer.ledger
+
+
+async def test_a_refunded_call_of_a_plan_makes_the_next_one_an_included_one(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """Stripe bills what is left on the meter, whichever call was taken back; receipts say the same."""
+    engine, tool = make_engine(Subscription("pro", "$10/month", included=2, overage="$1")), a_tool(price="1 call")
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    first = settled(engine, await admitted(engine, tool, caller))
+    settled(engine, await admitted(engine, tool, caller))
+    assert await engine.sales.refund(first) == "evt"
+    receipts = [(await admitted(engine, tool, caller)).settle(1) for _ in range(2)]
+    assert [str(receipt.amount) for receipt in receipts if receipt] == ["$0.00", "$1.00"]
+    assert engine.flush()
+    assert totals(stripe) == [1000, 1100]
+
+
+async def test_a_refund_of_last_month_gives_nothing_of_this_month(driven: Driven, stripe: EmulatorServer) -> None:
+    """A free call that is refunded after the reset day was never part of the new allowance."""
+    engine, clock = driven(Free(calls=1), PayAsYouGo())
+    tool = a_tool()
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    token = settled(engine, await admitted(engine, tool, caller))
+    clock.advance(days=32)
+    settled(engine, await admitted(engine, tool, caller))
+    assert await engine.sales.refund(token) == "evt"
+    assert await ledger_of_next(engine, tool, caller) == "usage"

@@ -91,6 +91,12 @@ def cancelling(case: Case) -> Said:
         yield f"the default portal ({portal.id}) lets customers cancel at once", cost, mend
 
 
+def sold_without_key(case: Case) -> Said:
+    for customer in case.evidence.keyless:
+        cost = "they paid by a payment link and cannot use what they bought"
+        yield f"{customer} bought credits and has no API key", cost, f"stripe-meter keys create {customer}"
+
+
 def small_bills(case: Case) -> Said:
     ours = {one.customer for one in case.ours}
     small = [

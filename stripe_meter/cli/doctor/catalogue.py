@@ -10,7 +10,7 @@ from decimal import Decimal
 from stripe_meter.cli.doctor.case import Case, Said, some
 from stripe_meter.domain import terms_of
 from stripe_meter.domain.evidence import smallest_charge
-from stripe_meter.domain.migration import steps
+from stripe_meter.domain.migration import Step, steps
 from stripe_meter.domain.money import Money
 
 
@@ -69,22 +69,24 @@ def lacking_items(case: Case) -> Said:
     if old := [step for step in found if step.kind == "old" and step.why_not is None]:
         told = some(f"{step.subscriber.customer} pays {step.name} as {step.shown.partition(' → ')[0]}" for step in old)
         yield told, "they are billed by a price that is not in force any more", mend
-    for step in found:
-        if step.why_not is not None:
-            cost = f"{step.name} is refused to {step.subscriber.customer}, who pays for a subscription"
-            mend = f"stripe get /v1/subscriptions/{step.subscriber.id}"
-            yield f"{step.subscriber.customer} lacks {step.name}: {step.why_not}", cost, mend
+    yield from (_stuck(step) for step in found if step.why_not is not None)
+
+
+def _stuck(step: Step) -> tuple[str, str, str]:
+    """A subscription that Stripe would not let be brought up to date."""
+    who = step.subscriber.customer
+    refused = f"{step.name} is refused to {who}, who pays for a subscription"
+    if step.kind == "lacks":
+        return f"{who} lacks {step.name}: {step.why_not}", refused, f"stripe get /v1/subscriptions/{step.subscriber.id}"
+    cost = refused if step.is_stranded else "they are billed by a price that is not in force any more"
+    return f"{who} cannot be moved to the price in force of {step.name}: {step.why_not}", cost, step.subscriber.ending
 
 
 def lost_plans(case: Case) -> Said:
     for change in case.differences:
         if change.what == "plan":
-            cost = "they pay the fee and are refused every call"
-            yield (
-                f"plan {change.name} is not in the code, but {change.note.partition(';')[0]}",
-                cost,
-                "put the plan back",
-            )
+            cost = "they pay its fee, and calls beyond the included ones are refused until they choose another plan"
+            yield f"plan {change.name}: {change.note}", cost, change.command
 
 
 def small_prices(case: Case) -> Said:

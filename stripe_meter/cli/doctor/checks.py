@@ -28,6 +28,7 @@ CHECKS: Final[dict[str, Callable[[Case], Said]]] = {
         webhooks.meter_errors,
         account.clock,
         account.cancelling,
+        account.sold_without_key,
         account.small_bills,
     )
 }

@@ -43,7 +43,7 @@ def command(target: str, usage: Path, as_json: bool) -> None:
 
     Every customer lives the month once under each plan, from its first second; the bills are the stand-in's invoices.
     A plan that is paid by the year shows the year's bill. Credits are counted in packs, the first one on offer each
-    time they run out. Trials and spend caps are left out.
+    time they run out. Trials, spend caps, max_unpaid and rate limits are left out.
     """
     from stripe_meter.cli.simulate.month import NO_PLAN, month_of, simulate
     from stripe_meter.cli.simulate.usage import read

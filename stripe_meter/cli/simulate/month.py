@@ -22,7 +22,7 @@ from stripe_meter.cli.simulate.usage import Row
 from stripe_meter.domain.identity import ApiKey, Caller, credential
 from stripe_meter.domain.offering import Offering
 from stripe_meter.domain.periods import reset_after
-from stripe_meter.domain.plans import Credits, Free, Plan, Subscription
+from stripe_meter.domain.plans import Credits, Free, PayAsYouGo, Plan, Subscription
 from stripe_meter.domain.refusals import Refusal
 from stripe_meter.domain.tools import Tool
 from stripe_meter.enforcement.engine import Engine
@@ -77,7 +77,7 @@ def simulate(offering: Offering, tools: Sequence[Tool], rows: Sequence[Row]) -> 
     Raises:
         StripeMeterError: The offering contradicts itself, or the stand-in did not answer.
     """
-    plans: list[Plan | None] = [_without_trial(plan) for plan in offering.plans]
+    plans: list[Plan | None] = [_plain(plan) for plan in offering.plans]
     if offering.free is None and any(row.plan is None for row in rows):
         plans.append(None)
     sold = [plan for plan in plans if plan is not None]
@@ -100,8 +100,13 @@ def simulate(offering: Offering, tools: Sequence[Tool], rows: Sequence[Row]) -> 
     return {name: {plan: bills[name][plan] for plan in order} for name in customers}
 
 
-def _without_trial(plan: Plan) -> Plan:
-    return replace(plan, trial_days=None, trial_calls=None) if isinstance(plan, Subscription) else plan
+def _plain(plan: Plan) -> Plan:
+    """Without a trial, a rate limit and `max_unpaid`: the whole month is lived in seconds, and billed afterwards."""
+    if isinstance(plan, PayAsYouGo):
+        return replace(plan, max_unpaid=None)
+    if isinstance(plan, Subscription):
+        return replace(plan, trial_days=None, trial_calls=None, rate_limit=None)
+    return plan
 
 
 @contextmanager
@@ -122,6 +127,9 @@ def _seller(plans: Sequence[Plan], first: datetime) -> Iterator[tuple[Engine, Mo
             # Usage waits for the end of the period.
             max_unsent_seconds=86400,
             max_unsent_amount=10**15,
+            # What they would spend, not where they would be stopped.
+            spend_cap=None,
+            rate_limit=None,
         )
         engine = _Engine(plans, settings)
         engine.keep_time_by(month.monotonic, emulator.clock.now)

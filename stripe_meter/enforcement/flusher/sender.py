@@ -16,6 +16,7 @@ from typing import Final
 
 from stripe_meter.enforcement import audit
 from stripe_meter.enforcement.flusher.exposure import LOOK_EVERY, Exposure
+from stripe_meter.enforcement.flusher.recount import Recount
 from stripe_meter.enforcement.flusher.tallies import Sealed, Tallies
 from stripe_meter.errors import KeyRefused, StripeRejected, StripeUnavailable
 from stripe_meter.gateway.clock import StripeClock
@@ -43,6 +44,7 @@ class Sender:
         self._exposure = exposure
         self._clock = clock
         self._window = window
+        self._recount = Recount(tallies, clock)
         self._wake = asyncio.Event()
         self._busy = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -62,7 +64,7 @@ class Sender:
 
     async def run(self, gateway: Gateway) -> None:
         """Send for ever; ends by cancellation."""
-        watching = asyncio.create_task(self._watch())
+        beside = [asyncio.create_task(work) for work in (self._watch(), self._recount.run(gateway))]
         try:
             while True:
                 if not self._tallies.has_next():
@@ -77,8 +79,7 @@ class Sender:
                     continue
                 self._start(road, sealed)
         finally:
-            watching.cancel()
-            for task in self._deliveries:
+            for task in (*beside, *self._deliveries):
                 task.cancel()
 
     async def drained(self) -> None:
@@ -113,7 +114,7 @@ class Sender:
         now, hurry = self._clock.now(), self._hurry.is_set()
         while len(parcel) < most and (sealed := self._tallies.seal(now, dearest=hurry)) is not None:
             if sealed.is_late:
-                log.warning("late_usage: %s came after its period's invoice; it counts in the next one", _name(sealed))
+                log.warning("late_usage: %s came an hour after its period; it counts in the next one", _name(sealed))
             parcel.append(sealed)
         return parcel
 
@@ -169,6 +170,8 @@ class Sender:
             return
         for sealed in parcel:
             (self._tallies.delivered if is_accepted else self._tallies.rejected)(sealed)
+            if is_accepted:
+                self._recount.delivered(sealed.event)
             if is_accepted and sealed.tally.calls:
                 _record(sealed)
             for waiter in self._waiting.pop(sealed.tally.number, ()):
@@ -213,6 +216,8 @@ def _back_off(failures: int) -> float:
 
 def _record(sealed: Sealed) -> None:
     """A line for all calls that one event stands for; what only counts spending stands for none."""
+    if not audit.is_wanted():
+        return
     event = sealed.event
     audit.record(
         "charge",

@@ -72,6 +72,7 @@ class FlusherStats:
         events_sent: Meter events that Stripe accepted.
         unsent_seconds: Age of the oldest pending usage.
         unsent_amount: Price of all pending usage, in minor units of whatever currency each is in.
+        uncounted: Units that were delivered and that Stripe had not counted when they were compared; see `recount`.
     """
 
     accepted: int
@@ -81,6 +82,7 @@ class FlusherStats:
     events_sent: int
     unsent_seconds: float
     unsent_amount: Decimal
+    uncounted: int = 0
 
 
 class Tallies:
@@ -106,6 +108,7 @@ class Tallies:
         self.boot = uuid.uuid4().hex[:16]
         self._number = 0
         self._accepted = self._delivered = self._rejected = self._events = 0
+        self.uncounted = 0
         self._asleep = True
 
     def add(
@@ -242,6 +245,7 @@ class Tallies:
                 self._events,
                 self._oldest(),
                 sum((tally.amount for _, tally in pending), Decimal(0)),
+                self.uncounted,
             )
 
     def hold(self) -> None:
