@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from stripe_meter.domain.usage import Batch, Charge, Ledger
+from stripe_meter.domain.usage import Charge, Ledger, Receipt
 from stripe_meter.errors import ConfigurationError
 
 PREFIX: Final = "rcp_"
-#: Charges that share a digest, hexadecimal digits of each signature, and how many digests are remembered.
-_PLACES: Final = 32
+#: Charges that share a digest, and hexadecimal digits of each signature.
+_PLACES: Final = 16
 _TAG: Final = 16
-_MOST_SHEETS: Final = 1024
 _LONGEST: Final = 512
 _LEDGERS: Final[dict[str, Ledger]] = {"u": "usage", "p": "plan", "c": "credits", "a": "allowance"}
 
@@ -58,25 +57,25 @@ class Sealer:
         stripe_key: The seller's secret key; the ids tell nothing of it.
     """
 
-    __slots__ = ("_begun", "_sheets")
+    __slots__ = ("_begun",)
 
     def __init__(self, stripe_key: str) -> None:
         # The beginning of every signature: the key, and zeros up to the end of SHAKE's first block (168 bytes).
         self._begun = hashlib.shake_128((b"stripe-meter receipts\n" + stripe_key.encode()).ljust(168, b"\0"))
-        self._sheets: dict[tuple[str, Batch, int], tuple[str, str]] = {}
 
-    def seal(self, terms: str, charge: Charge) -> str:
-        """The id of a receipt for a charged call.
+    def seal(self, receipt: Receipt, charge: Charge) -> str:
+        """The id of a charged call's receipt.
 
         Args:
-            terms: Of the receipt.
+            receipt: May be shared by many charges; keeps the ids that come next for whoever is charged the same again.
             charge: What was counted.
         """
         batch, place = charge
-        key = (terms, batch, place // _PLACES)
-        head, tags = self._sheets.get(key) or self._keep(key)
-        at = place % _PLACES * _TAG
-        return f"{head}{place}.{tags[at : at + _TAG]}"
+        block, sheet = place // _PLACES, receipt.sheet
+        if sheet is None or sheet[0] is not batch or sheet[1] != block:
+            sheet = batch, block, *self._sheet((receipt.said or receipt.say())[1], batch.name, block)
+            object.__setattr__(receipt, "sheet", sheet)
+        return sheet[2] + sheet[3][place % _PLACES]
 
     def unseal(self, token: str) -> Voucher:
         """What a receipt's id says.
@@ -112,23 +111,17 @@ class Sealer:
         if not place.isdigit():
             return False
         block, at = divmod(int(place), _PLACES)
-        head, tags = self._sheet(terms, batch, block)
-        return hmac.compare_digest(token, f"{head}{int(place)}.{tags[at * _TAG : (at + 1) * _TAG]}")
+        head, tails = self._sheet(terms, batch, block)
+        return hmac.compare_digest(token, head + tails[at])
 
-    def _keep(self, key: tuple[str, Batch, int]) -> tuple[str, str]:
-        """Whoever is charged again before their usage was sent has terms and batch in common with the call before."""
-        terms, batch, block = key
-        if len(self._sheets) >= _MOST_SHEETS:
-            self._sheets.clear()
-        sheet = self._sheets[key] = self._sheet(terms, batch.name, block)
-        return sheet
+    def _sheet(self, terms: str, batch: str, block: int) -> tuple[str, list[str]]:
+        """How the ids of several charges begin, and how each of them ends.
 
-    def _sheet(self, terms: str, batch: str, block: int) -> tuple[str, str]:
-        """How the ids of several charges begin, and their signatures.
-
-        SHAKE gives as many bytes as are asked for, so one keyed digest is 32 signatures of 64 bits, none of which tells
+        SHAKE gives as many bytes as are asked for, so one keyed digest is 16 signatures of 64 bits, none of which tells
         anything of the others. See FIPS 202 for SHAKE; a sponge needs no HMAC around it.
         """
         mac = self._begun.copy()
         mac.update(f"{terms}|{batch}.{block}".encode())
-        return f"{PREFIX}{terms}|{batch}.", mac.hexdigest(_PLACES * _TAG // 2)
+        tags, first = mac.hexdigest(_PLACES * _TAG // 2), block * _PLACES
+        tails = [f"{first + at}.{tags[at * _TAG : (at + 1) * _TAG]}" for at in range(_PLACES)]
+        return f"{PREFIX}{terms}|{batch}.", tails

@@ -12,9 +12,8 @@ A meter event on the wire (https://docs.stripe.com/api/billing/meter-event/creat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
-from functools import cached_property
 from typing import Any, Final, Literal, Protocol
 
 from stripe_meter.domain.money import Money
@@ -77,15 +76,15 @@ class Call:
         cancelled: Whether the tool made it free.
     """
 
-    # Most stay as they are, and one is made for every call.
-    result: Any = None
-    added: int | None = None
-    cancelled: bool = False
+    __slots__ = ("added", "arguments", "cancelled", "customer", "result", "tool")
 
     def __init__(self, tool: str, customer: str | None = None, arguments: dict[str, Any] | None = None) -> None:
         self.tool = tool
         self.customer = customer
         self.arguments = {} if arguments is None else arguments
+        self.result: Any = None
+        self.added: int | None = None
+        self.cancelled = False
 
     def add(self, units: int = 1) -> None:
         """Count `units` more (whole, at least 0) of what the price counts; they replace the default of one.
@@ -118,7 +117,7 @@ class Batch(Protocol):
 Charge = tuple[Batch, int]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """What one answered call will be billed. Most calls cost what the one before cost, so equal receipts are shared.
 
@@ -132,6 +131,8 @@ class Receipt:
         billed: Units of `quantity` that cost money, beyond what a plan includes.
         scale: Ledger units of one credit.
         event_name: Of the meter it was counted on; None for a free call.
+        said: The `meta` of this receipt and the terms of it that an id signs, once `say` was called.
+        sheet: Ids of its next charges: what they are merged into, which places there, how each begins and ends.
     """
 
     tool: str
@@ -143,6 +144,8 @@ class Receipt:
     billed: int = 0
     scale: int = 1
     event_name: str | None = None
+    said: tuple[Mapping[str, Any], str] | None = field(default=None, init=False, repr=False, compare=False)
+    sheet: tuple[Batch, int, str, list[str]] | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def amount(self) -> Money | None:
@@ -151,14 +154,15 @@ class Receipt:
             return None
         return Money(self.unit_amount, self.currency) * self.billed
 
-    @cached_property
-    def said(self) -> tuple[Mapping[str, Any], str]:
-        """The `meta` of this receipt, and the terms of it that an id signs."""
+    def say(self) -> tuple[Mapping[str, Any], str]:
+        """Work out what is `said`; once, for equal receipts are shared."""
         terms = (
             f"{self.ledger[0]}|{self.customer}|{self.event_name}|{self.quantity}|{self.billed}|{self.unit_amount}|"
             f"{self.currency or ''}"
         )
-        return self.meta(), terms
+        said = self.meta(), terms
+        object.__setattr__(self, "said", said)
+        return said
 
     def meta(self) -> dict[str, Any]:
         """The JSON form that travels in a result's `_meta`."""

@@ -123,8 +123,7 @@ class Admission:
         charge: What was charged, once it was.
     """
 
-    charge: Charge | None = None
-    _ended = False
+    __slots__ = ("_ended", "_flusher", "_offer", "_period_end", "charge", "customer", "tool")
 
     def __init__(
         self, tool: Tool, offer: Offer | None = None, flusher: Flusher | None = None, period_end: int = 0
@@ -134,6 +133,8 @@ class Admission:
         self._offer = offer
         self._flusher = flusher
         self._period_end = period_end
+        self.charge: Charge | None = None
+        self._ended = False
 
     @property
     def offer(self) -> Offer | None:

@@ -99,8 +99,9 @@ class Attachment:
             sold = [d for d in names.values() if d is not None and self._sells(d)]
             tools = [self._priced(declaration) for declaration in sold]
             await engine.prepare(tools)
-            for declaration, tool in zip(sold, tools, strict=True):
-                declaration.served = Served(engine, tool)
+            if engine.enabled:
+                for declaration, tool in zip(sold, tools, strict=True):
+                    declaration.served = Served(engine, tool)
             if engine is self.engine:
                 self.is_checked = True
             else:
@@ -154,13 +155,13 @@ class Attachment:
             self._notice_unmetered(mine.tool)
         if mine.receipt is None:
             return None
-        said, terms = mine.receipt.said
+        said = (mine.receipt.said or mine.receipt.say())[0]
         if not mine.charged:
             return dict(said)
         charge = mine.charged[-1].charge
         if charge is None:
             return {**said, "status": mine.status}
-        return {**said, "id": mine.engine.sales.sealer.seal(terms, charge), "status": mine.status}
+        return {**said, "id": mine.engine.sales.sealer.seal(mine.receipt, charge), "status": mine.status}
 
     def declaration(self, name: str) -> Declaration | None:
         """What is sold under a name, as far as it was listed at the last look."""

@@ -102,7 +102,8 @@ class Declaration:
         may_ask: False where the framework forbids the tool to answer with a question.
         is_async: True for `async def`.
         was_registered: True once somebody read the wrapper's signature, as frameworks do with what they register.
-        served: The engine this tool was last made known to, and the tool as it is sold there.
+        served: The engine this tool was last made known to, and the tool as it is sold there; never one that is
+            switched off.
         claimed_by: The server that lists it, once one was found to.
         is_outside: True for a tool without decorator, which the server's price list puts on sale.
     """

@@ -258,7 +258,7 @@ def _served(declaration: Declaration, within: Exchange | None, ctx: Any) -> Serv
     else:
         explicit = engine_of(ctx)
     if served is not None and served.engine is explicit:
-        return served if served.engine.enabled else None
+        return served
     engine = current.find(explicit)
     return declaration.serve(engine) if engine.enabled else None
 

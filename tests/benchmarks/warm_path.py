@@ -196,6 +196,7 @@ def breakdown(bench: Bench) -> Report:
     charge = admission.charge
     assert receipt is not None
     assert charge is not None
+    said, sealer = receipt.say()[0], engine.sales.sealer
     taken = _alone(
         {
             "nothing": lambda: None,
@@ -205,7 +206,7 @@ def breakdown(bench: Bench) -> Report:
             "admit_warm": admit,
             "settle": lambda: admit().settle(1),
             "enqueue": lambda: add("cus_benchmark", "mcp.summarize", 1, _UNIT_AMOUNT),
-            "receipt_meta": lambda: {**receipt.said[0], "id": engine.sales.sealer.seal(receipt.said[1], charge)},
+            "receipt_meta": lambda: {**said, "id": sealer.seal(receipt, charge)},
         }
     )
     steps = {name: value - taken["nothing"] for name, value in taken.items()}

@@ -207,7 +207,7 @@ async def test_a_call_that_was_refunded_is_not_spent(capped: Callable[..., Engin
     receipt = admission.settle(1)
     assert receipt is not None
     assert admission.charge is not None
-    number = engine.sales.sealer.seal(receipt.said[1], admission.charge)
+    number = engine.sales.sealer.seal(receipt, admission.charge)
     (await admitted(engine, tool, caller)).settle(1)
     assert (await refused(engine, tool, caller)).reason == "spend_cap"
     assert engine.flush()

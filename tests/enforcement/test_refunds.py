@@ -37,7 +37,7 @@ def settled(engine: Engine, admission: Admission) -> str:
     receipt = admission.settle(1)
     assert receipt is not None
     assert admission.charge is not None
-    return engine.sales.sealer.seal(receipt.said[1], admission.charge)
+    return engine.sales.sealer.seal(receipt, admission.charge)
 
 
 def totals(stripe: EmulatorServer) -> list[int]:
