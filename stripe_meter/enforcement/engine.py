@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain import refusals
@@ -77,6 +76,10 @@ class Engine:
         #: Serves our pages on loopback for a process that speaks stdio; the composition root sets it.
         self.local_pages: LocalPages | None = None
         self._free_for_all = False
+        # No `cached_property` here: it moves an object's attributes to where CPython 3.11 finds them slowly.
+        self._all_prices: PriceList | None = None
+        #: The `local_caller`, once asked for.
+        self.local: Caller | None = None
         self._is_local = False
         self.thread = StripeThread(self._open)
         self._accounts = AccountCache(self._read)
@@ -124,10 +127,12 @@ class Engine:
         """What a Checkout of `plan` sells, once the catalogue was looked up."""
         return self._shelf.order_of(plan)
 
-    @cached_property
+    @property
     def prices(self) -> PriceList:
         """Prices by name, of the code and of the configuration file. Raises `ConfigurationError`."""
-        return self._prices.over(PriceList.of(self.settings.prices, self.settings.default_price))
+        if self._all_prices is None:
+            self._all_prices = self._prices.over(PriceList.of(self.settings.prices, self.settings.default_price))
+        return self._all_prices
 
     def priced(self, tool: Tool) -> Tool:
         """`tool`, at the price of the list where it names none itself. Raises `ConfigurationError` if nothing does."""
@@ -141,18 +146,15 @@ class Engine:
             )
         return tool.priced(rates)
 
-    @cached_property
+    @property
     def enabled(self) -> bool:
         return self.settings.enabled
 
-    @cached_property
-    def _is_sync(self) -> bool:
-        return self.settings.durability == "sync"
-
-    @cached_property
     def local_caller(self) -> Caller:
         """Who calls over stdio and in memory: the key in the process's environment, as it is at the first call."""
-        return Caller.local(os.environ.get(LOCAL_KEY))
+        if self.local is None:
+            self.local = Caller.local(os.environ.get(LOCAL_KEY))
+        return self.local
 
     @property
     def stopping(self) -> bool:
@@ -162,7 +164,8 @@ class Engine:
     @property
     def waits(self) -> bool:
         """Whether a call answers only when Stripe has its usage: always under `sync`, else while the process drains."""
-        return self.thread.stopping or self._is_sync
+        thread = self.thread
+        return thread.stopping or thread.is_sync
 
     @property
     def tools(self) -> list[Tool]:
@@ -187,14 +190,18 @@ class Engine:
         """Admit a known, solvent caller without asking anybody; None when `admit` has to look closer."""
         if self._free_for_all or tool.is_free:
             return Admission(tool)
-        account = self._callers.verified(caller.credential)
+        verified, accounts = self._callers.verified, self._accounts
+        account = verified(caller.credential)
+        if account is None:
+            return None
         # A newer snapshot may have lost the key, so the credential has to be verified again.
-        if account is None or self._accounts.get(account.customer) is not account:
+        current, monotonic = accounts.get, accounts.monotonic
+        if current(account.customer) is not account:
             return None
         offered: Offer | None = account.offers.get(tool.name)
         if offered is None:
             return None
-        now = self._accounts.monotonic()
+        now = monotonic()
         if now >= account.fresh_until - AHEAD:
             if now >= account.fresh_until:
                 return None
@@ -296,9 +303,9 @@ class Engine:
         settings = self.settings
         traces.begin(self, self._callers, self._accounts)
         thread.exposure = Exposure(settings.max_unsent_seconds, settings.max_unsent_amount)
-        if self._is_sync:
+        if settings.durability == "sync":
             # Group commit: what arrives while one event is on the way shares the next one.
-            thread.window = 0.0
+            thread.is_sync, thread.window = True, 0.0
         self._gateway = Gateway(settings, thread.clock)
         return self._gateway
 

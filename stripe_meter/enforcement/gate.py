@@ -157,8 +157,8 @@ class Admission:
         if offer.purse is not None:
             billed = offer.purse.settle(offer.most, quantity, self.tool.name)
         if quantity:
-            unit_amount = offer.unit_amount if billed else _NOTHING
-            self.charge = flusher.add(offer.customer, offer.event_name, quantity, unit_amount, self._period_end)
+            unit_amount, add = offer.unit_amount if billed else _NOTHING, flusher.add
+            self.charge = add(offer.customer, offer.event_name, quantity, unit_amount, self._period_end)
         if offer.cap_event:
             spent = millionths(offer.unit_amount, billed)
             if offer.cap is not None:

@@ -89,15 +89,15 @@ class Customer:
         me = Caller.local(self.api_key)
         callers = _calling.setdefault(engine, [])
         callers.append(me)
-        engine.local_caller = me
+        engine.local = me
         try:
             yield self
         finally:
             callers.remove(me)
             if callers:
-                engine.local_caller = callers[-1]
+                engine.local = callers[-1]
             else:
-                del engine.local_caller  # read again from the environment by the next call
+                engine.local = None  # read again from the environment by the next call
 
     def usage(self, tool: str) -> int:
         """Units that Stripe has counted for this customer on a tool's meter: calls, or what the price counts.

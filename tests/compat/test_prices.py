@@ -53,7 +53,7 @@ async def test_undecorated_tools_are_refused_then_billed_once(
             assert f"{name} costs $0.05" in refused.text
             assert refused.meta[REFUSED]["checkout_url"] in refused.text
         monkeypatch.setenv("STRIPE_METER_API_KEY", api_key)
-        billing.engine.__dict__.pop("local_caller", None)  # read once for a process; here it changes
+        billing.engine.local = None  # read once for a process; here it changes
         for name in NAMES:
             paid = await client.call(name, text="a")
             assert paid.text.startswith("A")

@@ -82,6 +82,8 @@ class StripeThread:
         #: Bounds and merging window; `open_gateway` sets them from the settings before anything is sent.
         self.exposure = Exposure(most_seconds=300.0, most_amount=5000)
         self.window = WINDOW
+        #: Whether every call waits for its own delivery.
+        self.is_sync = False
         #: Given back at the end, beside the usage that is sent.
         self.holdings: Holdings | None = None
         #: Bound once: it is on the warm path of every paid call.
