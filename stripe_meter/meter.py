@@ -222,13 +222,13 @@ class StripeMeter:
 
         Args:
             who: As for `checkout`.
-            return_url: Where it leads back to, an address of yours; our own plain page `/cancel` unless given.
+            return_url: Where it leads back to, an address of yours; our own plain page `/done` unless given.
             flow: `"payment_method_update"` or `"subscription_cancel"` opens that one page.
 
         Raises:
             NotForSale: There is no subscription to cancel.
         """
-        back = return_url or f"{await self._sales.pages()}/cancel"
+        back = return_url or f"{await self._sales.pages()}/done"
         return await self._sales.portal(await self.customer(who), return_url=back, flow=flow)
 
     async def save_card(self, who: Principal | str) -> str:
@@ -242,7 +242,11 @@ class StripeMeter:
         """A SetupIntent for a page of your own; tell `card_saved` when Stripe's scripts are done.
 
         Args:
-            consent: Your page asks the customer whether packs may be bought with the card by themselves.
+            consent: Your page asks the customer whether packs may be bought with the card by themselves, in the words
+                of the intent's `consent`.
+
+        Raises:
+            NotForSale: With *consent*, where no pack is bought by itself.
         """
         return await self._sales.setup_intent(await self.customer(who), consent=consent)
 

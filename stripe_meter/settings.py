@@ -12,8 +12,9 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, PlainValidator, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, AliasChoices, Field, PlainValidator, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -73,6 +74,17 @@ def _one(read: Callable[[object, Origin], Any]) -> PlainValidator:
     return PlainValidator(validate)
 
 
+def _redis(value: SecretStr | None) -> SecretStr | None:
+    """Whether the client for Redis can read it; a `ValueError` shows nothing of it."""
+    if value is not None:
+        where = urlsplit(value.get_secret_value())
+        is_socket = where.scheme == "redis+unix"
+        if not (is_socket or where.scheme in ("redis", "rediss")) or not (where.path if is_socket else where.hostname):
+            raise ValueError
+        _ = where.port  # raises when it is no number
+    return value
+
+
 class Settings(BaseSettings):
     """Everything that can be set without touching the code.
 
@@ -117,7 +129,9 @@ class Settings(BaseSettings):
     #: Most calls of one customer, whatever their plan, such as `1000/minute`.
     rate_limit: str | None = Field(None, pattern=r"(?i)^\s*[1-9]\d{0,8}\s*/\s*(second|minute|hour|day)\s*$")
     #: Where processes count together; without it every process counts for itself.
-    redis_url: SecretStr | None = Field(None, validation_alias=AliasChoices("redis_url", "REDIS_URL"))
+    redis_url: Annotated[SecretStr | None, AfterValidator(_redis)] = Field(
+        None, validation_alias=AliasChoices("redis_url", "REDIS_URL")
+    )
     #: Level of our loggers: `info` shows the audit log and decisions that asked Stripe, `debug` every decision.
     log: Literal["debug", "info", "warning", "error"] | None = None
     #: Seconds for one request to Stripe; the SDK's default is 80.
@@ -162,7 +176,7 @@ class Settings(BaseSettings):
             raise ConfigurationError(_sentence(error)) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{self._files()} is not valid TOML: {error}") from None
-        _ = self.trust
+        _ = self.trust, self.webhook_secrets
 
     @classmethod
     def _files(cls) -> str:
@@ -246,12 +260,14 @@ class Settings(BaseSettings):
 
 
 def _secrets(text: SecretStr | None) -> tuple[str, ...]:
-    parts = [part.strip() for part in ("" if text is None else text.get_secret_value()).split(",")]
-    secrets = tuple(part for part in parts if part)
-    if not all(re.fullmatch(r"whsec_[A-Za-z0-9_+/=-]{4,250}", part) for part in secrets):
+    whole = "" if text is None else text.get_secret_value()
+    secrets = tuple(part for part in (part.strip() for part in whole.split(",")) if part)
+    if bool(whole) is not bool(secrets) or not all(
+        re.fullmatch(r"whsec_[A-Za-z0-9_+/=-]{4,250}", part) for part in secrets
+    ):
         raise ConfigurationError(
-            "STRIPE_WEBHOOK_SECRET has not the form of signing secrets (whsec_…, several separated by commas); "
-            "make an endpoint and get them with `stripe-meter webhook create`"
+            "STRIPE_WEBHOOK_SECRET has not the form of signing secrets (whsec_…, several separated by commas, without "
+            "quotes); make an endpoint and get them with `stripe-meter webhook create`"
         )
     return secrets
 
@@ -320,6 +336,7 @@ _EXPECTED: Final = {
     "admin_ips": "addresses or networks separated by commas, such as 127.0.0.1",
     "return_origins": "origins separated by commas, such as https://app.example.com",
     "rate_limit": "calls in a while, such as 1000/minute; second, minute, hour or day",
+    "redis_url": "an address such as redis://127.0.0.1:6379/0 (redis, rediss or redis+unix)",
     "log": "debug, info, warning or error",
     "timeout": "seconds, more than 0 and at most 60",
     "durability": "batched or sync",
@@ -342,4 +359,5 @@ def _sentence(error: ValidationError) -> str:
     name = name.lower().removeprefix("stripe_meter_")
     if first["type"] == "extra_forbidden" or name not in _EXPECTED:
         return f"{name!r} is no setting of stripe-meter; see `.env.example` for all of them"
-    return f"STRIPE_METER_{name.upper()} (or {name} in a TOML file) cannot be used; write {_EXPECTED[name]}"
+    variable = name.upper() if name == "redis_url" else f"STRIPE_METER_{name.upper()}"
+    return f"{variable} (or {name} in a TOML file) cannot be used; write {_EXPECTED[name]}"

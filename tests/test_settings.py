@@ -88,6 +88,15 @@ def test_a_key_never_shows_in_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"emulator": "localhost"}, "STRIPE_METER_EMULATOR"),
         ({"enabled": "perhaps"}, "STRIPE_METER_ENABLED"),
         ({"nonsense": 1}, "'nonsense' is no setting"),
+        ({"redis_url": f"localhost/{CANARY}"}, "REDIS_URL (or"),
+        ({"redis_url": f"http://:{CANARY}@localhost:6379"}, "REDIS_URL (or"),
+        ({"redis_url": f"redis://:{CANARY}@127.0.0.1:port"}, "REDIS_URL (or"),
+        ({"redis_url": f"redis://user:{CANARY}@[::1"}, "REDIS_URL (or"),
+        ({"redis_url": "redis+cluster://127.0.0.1:1"}, "REDIS_URL (or"),
+        ({"stripe_webhook_secret": f'"whsec_{CANARY}"'}, "without quotes"),
+        ({"stripe_webhook_secret": f"sk_test_{CANARY}"}, "STRIPE_WEBHOOK_SECRET"),
+        ({"stripe_webhook_secret": f"whsec_{CANARY} {CANARY}"}, "STRIPE_WEBHOOK_SECRET"),
+        ({"stripe_webhook_secret": " "}, "STRIPE_WEBHOOK_SECRET"),
     ],
 )
 def test_a_value_that_cannot_be_used_names_its_variable(values: dict[str, Any], says: str) -> None:

@@ -79,19 +79,29 @@ def show(customer: str, as_json: bool) -> None:
     wallet, terms, held, rows = _ask(lambda gateway: _look(gateway, customer))
     if wallet is None:
         if as_json:
-            click.echo(json.dumps({"customer": customer, "wallet": None, "credits": "0", "set_aside": "0"}))
+            click.echo(
+                json.dumps({"customer": customer, "wallet": None, "credits": "0", "set_aside": "0", "owed": "0"})
+            )
         else:
             click.echo(f"{customer} never had credits; give some: stripe-meter credits grant {customer} 100")
         return
-    left, aside = _number(max(0, held[0]), terms), _number(held[1], terms)
+    left, aside, owed = (_number(max(0, units), terms) for units in held)
     lines: list[dict[str, Any]] = [
         {"created": row.created, "credits": _number(-row.amount, terms), "description": row.description} for row in rows
     ]
     if as_json:
-        report: dict[str, Any] = {"customer": customer, "wallet": wallet, "credits": left, "set_aside": aside}
+        report: dict[str, Any] = {
+            "customer": customer,
+            "wallet": wallet,
+            "credits": left,
+            "set_aside": aside,
+            "owed": owed,
+        }
         click.echo(json.dumps({**report, "transactions": lines}))
         return
     click.echo(f"{customer} has {left} credits; servers have set aside {aside} more for calls.")
+    if held[2]:
+        click.echo(f"They owe {owed} credits of a payment that went back; what they get next pays these first.")
     click.echo(f"Wallet {wallet}, newest first:")
     for line in lines:
         moment = f"{datetime.fromtimestamp(line['created'], UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -121,18 +131,18 @@ def _give(customer: str, credits: int, kind: str, description: str, as_json: boo
     click.echo(f"A server that has just refused them for lack of credits notices within {_LAG} s.")
 
 
-async def _look(gateway: Gateway, customer: str) -> tuple[str | None, Terms, tuple[int, int], list[Transaction]]:
+async def _look(gateway: Gateway, customer: str) -> tuple[str | None, Terms, tuple[int, int, int], list[Transaction]]:
     from stripe_meter.enforcement.credits.recovery import survey
     from stripe_meter.enforcement.credits.steps import Policy
     from stripe_meter.gateway.wallets import Terms
 
     wallet = await gateway.wallets.of(customer)
     if wallet is None:
-        return None, Terms(1, ""), (0, 0), []
+        return None, Terms(1, ""), (0, 0, 0), []
     terms = await gateway.wallets.terms()
     found = await survey(gateway.wallets, wallet, terms.currency, Policy(), mend=False)
     page = await anext(gateway.wallets.pages(wallet))
-    return wallet, terms, (found.balance, found.elsewhere), page.rows[:_SHOWN]
+    return wallet, terms, (found.balance, found.elsewhere, found.owed), page.rows[:_SHOWN]
 
 
 def _number(units: int, terms: Terms) -> str:

@@ -47,19 +47,23 @@ def command(ctx: click.Context, target: str, as_json: bool) -> None:
     from stripe_meter.cli.output import Teller
     from stripe_meter.cli.shops import shops
 
-    differs, accounts = False, []
+    listed: list[Change] = []
+    accounts = []
     teller = Teller(sys.stdout)
     with shops(target) as found:
         for shop in found:
-            listed = shop.look().changes
-            differs = differs or any(change.counts for change in listed)
-            accounts.append(as_data(shop, listed))
+            seen = shop.look().changes
+            listed += seen
+            accounts.append(as_data(shop, seen))
             if not as_json:
-                tell(teller, shop, listed)
+                tell(teller, shop, seen)
+    differs = any(change.counts for change in listed)
     if as_json:
         click.echo(json.dumps({"differs": differs, "accounts": accounts}, ensure_ascii=False))
-    elif differs:
+    elif any(change.is_work for change in listed):
         teller.line(f"Make it so: stripe-meter apply {target}")
+    elif differs:
+        teller.line("Apply has nothing to do here: decide each as it says, then look again.")
     ctx.exit(DIFFERS if differs else 0)
 
 

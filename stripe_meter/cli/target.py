@@ -10,16 +10,20 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import logging
 import sys
 from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
+from stripe_meter.domain.unused import unused
 from stripe_meter.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from stripe_meter.enforcement.engine import Engine
+
+log = logging.getLogger("stripe_meter")
 
 _MODULE: Final = "stripe_meter_target"
 
@@ -31,7 +35,7 @@ def sellers(target: str) -> list[Engine]:
         ConfigurationError: The target cannot be imported, or nothing in it has a price.
     """
     if target.endswith(".toml"):
-        return [_seller_in(Path(target))]
+        return _told([_seller_in(Path(target))])
     import anyio
 
     from stripe_meter.enforcement import current
@@ -54,7 +58,16 @@ def sellers(target: str) -> list[Engine]:
         raise ConfigurationError(
             'no tool of this server has a price; write @metered(price="$0.05") below its @mcp.tool()'
         )
-    return list(found)
+    return _told(list(found))
+
+
+def _told(engines: list[Engine]) -> list[Engine]:
+    """`engines`; what they offer for nothing is said on the way, as the server says it when it starts."""
+    for engine in engines:
+        if not engine.prices.patterns:  # else only a server can list them all
+            for said in unused(engine.offering, engine.tools):
+                log.warning("%s", said)
+    return engines
 
 
 def _seller_in(path: Path) -> Engine:

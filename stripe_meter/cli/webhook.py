@@ -91,15 +91,30 @@ def rotate(url: str | None, finish: bool, as_json: bool) -> None:
         return
     from stripe_meter.enforcement.webhooks.table import SNAPSHOT, THIN
 
-    async def work(endpoints: Endpoints, address: str) -> list[Made]:
-        return [await endpoints.make_whole(address, SNAPSHOT), await endpoints.make_thin(address, THIN)]
+    async def work(endpoints: Endpoints, address: str) -> tuple[Kinds, list[Made]]:
+        found = await _at(endpoints, address)
+        return found, [await endpoints.make_whole(address, SNAPSHOT), await endpoints.make_thin(address, THIN)]
 
-    address, made = _ask(url, work)
+    address, (found, made) = _ask(url, work)
+    if warning := _not_the_usual(address, found):
+        click.echo(warning, err=True)
     if as_json:
         click.echo(json.dumps({"url": address, "made": _shown(made)}))
         return
     _tell(made, "These are shown this once. Set them before the ones that are set now, which stay for the time being:")
     click.echo("Then restart your servers, and end with: stripe-meter webhook rotate --finish")
+
+
+def _not_the_usual(address: str, found: Kinds) -> str | None:
+    """What to say of a rotation that does not begin with one endpoint of each kind."""
+    if not (found.whole or found.thin):
+        return f"No endpoint led to {address} before, so there is nothing to rotate: is the address right?"
+    if max(len(found.whole), len(found.thin)) > 1:
+        return (
+            "An earlier rotation was not finished. --finish keeps the endpoints made just now and deletes all others, "
+            "those of the earlier rotation, too: first give every server the secrets shown now."
+        )
+    return None
 
 
 def _finish(url: str | None, as_json: bool) -> None:

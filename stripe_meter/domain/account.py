@@ -97,6 +97,7 @@ class Account:
         second: Live subscriptions of ours that were made after `subscription`, within the last hours.
         deleted: True when Stripe says the customer was deleted.
         is_disputed: True while a payment of theirs is disputed.
+        is_paused: True while the seller refuses their calls for that.
         fresh_until: Until then the snapshot is served; a little before, a newer one is fetched beside the calls.
         stale_until: Until then it is served while Stripe is unavailable.
         offers: What this snapshot makes of each tool, by its name, filled as they are called.
@@ -110,6 +111,7 @@ class Account:
     keys: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     deleted: bool = False
     is_disputed: bool = False
+    is_paused: bool = False
     second: tuple[str, ...] = ()
     fresh_until: float = 0.0
     stale_until: float = 0.0

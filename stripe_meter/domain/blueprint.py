@@ -131,8 +131,15 @@ class Names:
 
     def product(self, key: str) -> str:
         """A readable id for the product behind a lookup key; the digest keeps apart what the characters do not."""
-        shown = key.replace(".", "_").replace(":", "_")
-        return f"stripe_meter_{shown}_{_digest(key)}"
+        return f"{_readable(key)}_{_digest(key)}"
+
+    def is_of_plan(self, product: str) -> bool:
+        """Whether a product's id reads like one behind a subscription plan."""
+        return product.startswith(_readable(f"{self.namespace}:plan:"))
+
+    def is_of_tool(self, product: str) -> bool:
+        """Whether it reads like one behind a tool, or a price that tools share."""
+        return not product.startswith(tuple(_readable(f"{self.namespace}:{kind}:") for kind in ("plan", "pack")))
 
 
 def blueprint(offering: Offering, tools: Iterable[Tool], namespace: str) -> Blueprint:
@@ -235,6 +242,10 @@ def _check_items(count: int, plan: PayAsYouGo) -> None:
             f'a meter with PayAsYouGo(meter="{"price" if plan.meter == "tool" else "tool"}"), '
             "or a billing identity with name="
         )
+
+
+def _readable(key: str) -> str:
+    return "stripe_meter_" + key.replace(".", "_").replace(":", "_")
 
 
 def _digest(text: str) -> str:

@@ -15,14 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
 from stripe_meter.domain import terms_of
-from stripe_meter.domain.blueprint import FeatureSpec, MeterSpec, PriceSpec, ProductSpec
+from stripe_meter.domain.blueprint import FeatureSpec, MeterSpec, Names, PriceSpec, ProductSpec
 from stripe_meter.domain.change import Change
 from stripe_meter.domain.desired import Desired
-from stripe_meter.domain.found import FoundMeter, FoundPrice, Inventory, Subscriber
+from stripe_meter.domain.found import MARK, FoundMeter, FoundPrice, Inventory, Subscriber
 from stripe_meter.domain.leftovers import holders_of, leftovers, lost_plans, people
 from stripe_meter.domain.migration import stranded
+from stripe_meter.domain.plans import PayAsYouGo
 from stripe_meter.domain.renames import renames
 from stripe_meter.domain.units import METADATA_EARLIER, METADATA_UNIT, is_uncounted, unit_said
 
@@ -35,28 +37,45 @@ def changes(
     Args:
         wanted: By the code.
         found: In Stripe.
-        subscribers: Live subscriptions; they keep a plan, or a meter, from being taken away.
+        subscribers: Live subscriptions, with ordered changes; they keep a plan, or a meter, from being taken away.
         credits_sold: Whether anybody may hold credits, whose unit must not change then.
     """
-    blueprint = wanted.blueprint
+    blueprint, namespace = wanted.blueprint, wanted.namespace
     made = [
-        *(change for feature in blueprint.features if (change := _feature(feature, found))),
-        *(change for product in blueprint.products if (change := _product(product, found))),
+        *(change for feature in blueprint.features if (change := _feature(feature, found, namespace))),
+        *(change for product in blueprint.products if (change := _product(product, found, namespace))),
         *(change for meter in blueprint.meters if (change := _meter(meter, found))),
-        *(change for price in blueprint.prices if (change := _price(price, found, subscribers, credits_sold))),
+        *(
+            change
+            for price in blueprint.prices
+            if (change := _price(price, found, namespace, subscribers, credits_sold))
+        ),
     ]
     made = [_after(change, made) for change in made]
     left = list(leftovers(wanted, found, subscribers))
     hung = [*stranded(wanted, found, subscribers), *lost_plans(wanted, subscribers)]
-    return [*_renamed(wanted.namespace, made, left), *made, *left, *hung]
+    return [*_renamed(namespace, made, left), *made, *left, *hung]
 
 
 def needs_subscribers(wanted: Desired, found: Inventory, listed: Iterable[Change]) -> bool:
     """Whether subscriptions have to be looked at before the list is final."""
     prices = [found.price(spec.lookup_key) for spec in wanted.blueprint.prices]
-    return any(change.kind == "archive" or change.replaces for change in listed) or any(
-        METADATA_EARLIER in price.metadata for price in prices if price is not None
+    return (
+        any(change.kind == "archive" or change.replaces for change in listed)
+        or any(METADATA_EARLIER in price.metadata for price in prices if price is not None)
+        or _sold_other_plans(wanted, found)
     )
+
+
+def _sold_other_plans(wanted: Desired, found: Inventory) -> bool:
+    """Whether anybody can be on a plan that the code does not know: what it was made of stays, even archived."""
+    names = Names(wanted.namespace)
+    known = {spec.id for spec in wanted.blueprint.products}
+    ours = [product.id for product in found.products if product.ours]
+    if any(names.is_of_plan(product) and product not in known for product in ours):
+        return True
+    # Pay-as-you-go has no product of its own, only those of its tools, which live on under its new name.
+    return PayAsYouGo().name not in wanted.plans and any(names.is_of_tool(product) for product in ours)
 
 
 def changes_credit_unit(listed: Iterable[Change]) -> bool:
@@ -71,25 +90,25 @@ def changes_credit_unit(listed: Iterable[Change]) -> bool:
 
 def _renamed(namespace: str, made: Iterable[Change], left: Iterable[Change]) -> Iterator[Change]:
     new = [change.name for change in made if change.kind == "create" and change.what == "price"]
-    gone = [change.name for change in left if change.kind == "archive" and change.what == "price"]
+    gone = [change.name for change in left if change.kind in ("archive", "kept") and change.what == "price"]
     for one in renames(namespace, gone, new):
         note = f"if it is the same under a new name, keep the old one: {one.line}"
         yield Change("renamed", "price", one.old, shown=one.new, note=note)
 
 
-def _feature(spec: FeatureSpec, found: Inventory) -> Change | None:
+def _feature(spec: FeatureSpec, found: Inventory, namespace: str) -> Change | None:
     it = next((feature for feature in found.features if feature.lookup_key == spec.lookup_key), None)
     if it is None:
         return Change("create", "feature", spec.lookup_key, spec=spec, shown=spec.name)
     change = Change("change", "feature", spec.lookup_key, it.id, spec, terms_of.feature(spec, it))
-    return _mine(change, it.ours, "feature")
+    return _mine(change, it.ours, namespace)
 
 
-def _product(spec: ProductSpec, found: Inventory) -> Change | None:
+def _product(spec: ProductSpec, found: Inventory, namespace: str) -> Change | None:
     it = next((product for product in found.products if product.id == spec.id), None)
     if it is None:
         return Change("create", "product", spec.id, spec=spec, shown=spec.name)
-    return _mine(Change("change", "product", spec.id, it.id, spec, terms_of.product(spec, it)), it.ours, "product")
+    return _mine(Change("change", "product", spec.id, it.id, spec, terms_of.product(spec, it)), it.ours, namespace)
 
 
 def _meter(spec: MeterSpec, found: Inventory) -> Change | None:
@@ -98,11 +117,12 @@ def _meter(spec: MeterSpec, found: Inventory) -> Change | None:
         return Change("create", "meter", spec.event_name, spec=spec, shown="sums units")
     change = Change("change", "meter", spec.event_name, it.id, spec, terms_of.meter(spec, it))
     if fixed := terms_of.fixed(it):
-        note = (
-            "bills wrongly, and Stripe cannot change it: deactivate it in the Dashboard and apply again, "
+        note = "bills wrongly, and Stripe cannot change it"
+        command = (
+            f"switch it off and apply again: stripe post /v1/billing/meters/{it.id}/deactivate, "
             "or give the tool another meter with name=…"
         )
-        return replace(change, kind="unmanaged", differences=fixed, note=note, by_hand=True)
+        return replace(change, kind="unmanaged", differences=fixed, note=note, command=command, by_hand=True)
     return change if change.differences else None
 
 
@@ -112,7 +132,9 @@ def _listening(event_name: str, found: Inventory) -> FoundMeter | None:
     return it if it is None or it.active or not terms_of.fixed(it) else None
 
 
-def _price(spec: PriceSpec, found: Inventory, subscribers: Sequence[Subscriber], credits_sold: bool) -> Change | None:
+def _price(
+    spec: PriceSpec, found: Inventory, namespace: str, subscribers: Sequence[Subscriber], credits_sold: bool
+) -> Change | None:
     it = found.price(spec.lookup_key)
     if it is None:
         return Change("create", "price", spec.lookup_key, spec=spec, shown=terms_of.shown(spec))
@@ -127,12 +149,13 @@ def _price(spec: PriceSpec, found: Inventory, subscribers: Sequence[Subscriber],
             note += ", and their calls are refused until then: nothing counts what it is paid for"
         change = replace(change, note=note)
     if credits_sold and changes_credit_unit([change]):
-        note = (
-            "credits are already held in the old unit or currency, and would change their worth: choose prices that "
-            "are whole in the unit, keep the currency, or sell them under another STRIPE_METER_NAMESPACE"
+        note = "credits are already held in the old unit or currency, and would change their worth"
+        command = (
+            "in your code, choose prices that are whole in the unit and keep the currency, "
+            "or sell them under another STRIPE_METER_NAMESPACE"
         )
-        change = replace(change, note=note, by_hand=True)
-    return _mine(change, it.ours, "price")
+        change = replace(change, note=note, command=command, by_hand=True)
+    return _mine(change, it.ours, namespace)
 
 
 def _is_lost(spec: PriceSpec, it: FoundPrice) -> bool:
@@ -157,16 +180,18 @@ def _after(change: Change, made: Sequence[Change]) -> Change:
     return change
 
 
-def _mine(change: Change, ours: bool, word: str) -> Change | None:
+#: Where objects are that people can hand over to us.
+_PATHS: Final = {"feature": "/v1/entitlements/features", "product": "/v1/products", "price": "/v1/prices"}
+
+
+def _mine(change: Change, ours: bool, namespace: str) -> Change | None:
     """`change` for an object of ours; for somebody else's only a word about it."""
     if ours:
         return change if change.differences else None
-    note = "made by somebody else; "
-    if change.differences:
-        return replace(
-            change,
-            kind="unmanaged",
-            by_hand=True,
-            note=note + f"set its metadata stripe_meter to hand this {word} over, or remove its name",
-        )
-    return replace(change, kind="unmanaged", note=note + "used as it is")
+    if not change.differences:
+        return replace(change, kind="unmanaged", note="made by somebody else; used as it is")
+    path = f"{_PATHS[change.what]}/{change.id}"
+    command = f'hand this {change.what} over and apply again: stripe post {path} -d "metadata[{MARK}]={namespace}"'
+    if change.what == "price":
+        command += f", or take its name away: stripe post {path} -d lookup_key="
+    return replace(change, kind="unmanaged", note="made by somebody else", command=command, by_hand=True)

@@ -139,6 +139,9 @@ class Subscriber:
         created: Unix seconds.
         ours: Whether it carries our mark.
         items: All of its items.
+        schedule: `sub_sched_…` that stands on it, or None.
+        next_plan: Name of the plan that it changes to by that schedule, or None.
+        next_items: What it will be billed by then; their ids are empty.
     """
 
     id: str
@@ -149,8 +152,18 @@ class Subscriber:
     created: int
     ours: bool
     items: tuple[Holding, ...] = field(default=())
+    schedule: str | None = None
+    next_plan: str | None = None
+    next_items: tuple[Holding, ...] = field(default=())
 
     @property
     def ending(self) -> str:
         """What to type so that it ends with its period, which is paid for; its customer can subscribe anew then."""
-        return f"stripe post /v1/subscriptions/{self.id} -d cancel_at_period_end=true"
+        end = f"stripe post /v1/subscriptions/{self.id} -d cancel_at_period_end=true"
+        # Stripe takes no cancellation while a schedule stands on it.
+        return f"{self.staying} && {end}" if self.schedule else end
+
+    @property
+    def staying(self) -> str:
+        """What to type so that a change that was ordered does not begin."""
+        return f"stripe post /v1/subscription_schedules/{self.schedule}/release"

@@ -1,7 +1,8 @@
 """What an account holds of ours and the code no longer wants, and who still depends on it.
 
 Owns the question whether it can be archived. A meter that somebody is billed by is never switched off, for that would
-swallow their usage; a plan that somebody pays for is never taken away behind their back. Pure.
+swallow their usage; a plan that somebody pays for is never taken away behind their back. Whoever has ordered a change
+to a plan counts as on it, for Stripe will begin it whatever became of its prices. Pure.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from stripe_meter.domain import terms_of
 from stripe_meter.domain.change import Change, Kind
 from stripe_meter.domain.desired import Desired, key_of
-from stripe_meter.domain.found import FoundMeter, FoundPrice, Inventory, Subscriber
+from stripe_meter.domain.found import FoundMeter, FoundPrice, Holding, Inventory, Subscriber
 from stripe_meter.domain.offering import Retired
 
 
@@ -28,7 +29,9 @@ def leftovers(wanted: Desired, found: Inventory, subscribers: Sequence[Subscribe
             if not price.ours:
                 yield Change("unmanaged", "price", name, price.id, shown=shown, note="made by somebody else; not used")
             elif price.id in lost:
-                yield Change("kept", "price", name, price.id, shown=shown, note="customers are subscribed to it")
+                yield Change(
+                    "kept", "price", name, price.id, shown=shown, note="customers are on its plan or ordered it"
+                )
             else:
                 note = "" if price.lookup_key is not None else "replaced by another price"
                 if holders := holders_of(price.id, subscribers):
@@ -53,7 +56,7 @@ def leftovers(wanted: Desired, found: Inventory, subscribers: Sequence[Subscribe
 
 
 def _unwanted_meter(meter: FoundMeter, subscribers: Sequence[Subscriber]) -> Change:
-    held = [one for one in subscribers if any(item.meter == meter.id for item in one.items)]
+    held = [one for one in subscribers if any(item.meter == meter.id for item in (*one.items, *one.next_items))]
     if not held:
         return Change("archive", "meter", meter.event_name, meter.id, shown="switched off, never deleted")
     note = f"{people(held)} billed by it; switched off, it would swallow what is still to be billed"
@@ -62,29 +65,48 @@ def _unwanted_meter(meter: FoundMeter, subscribers: Sequence[Subscriber]) -> Cha
 
 def _of_lost_plan(price: FoundPrice, wanted: Desired, subscribers: Sequence[Subscriber]) -> bool:
     return any(
-        wanted.plan_of(one.plan) not in wanted.plans and any(item.product == price.product for item in one.items)
-        for one in subscribers
-        if one.ours
+        item.product == price.product for one in subscribers for _, items in _lost(one, wanted) for item in items
     )
+
+
+def _lost(one: Subscriber, wanted: Desired) -> Iterator[tuple[str, tuple[Holding, ...]]]:
+    """Of the plan that a subscription is on and the one it changes to: what the code does not know, with its items."""
+    for plan, items in ((wanted.plan_of(one.plan), one.items), (one.next_plan, one.next_items)):
+        if one.ours and plan is not None and plan not in wanted.plans:
+            yield plan, items
 
 
 def lost_plans(wanted: Desired, subscribers: Sequence[Subscriber]) -> Iterator[Change]:
     """Plans that customers are on and the code does not know; what becomes of these is for a person to decide."""
-    held: dict[str, list[Subscriber]] = {}
-    for one in subscribers:
-        plan = wanted.plan_of(one.plan)
-        if one.ours and plan not in wanted.plans:
-            held.setdefault(plan, []).append(one)
-    for plan, holders in sorted(held.items()):
-        named = ", ".join(one.customer for one in holders[:3]) + (", …" if len(holders) > 3 else "")
+    for plan in sorted({plan for one in subscribers for plan, _ in _lost(one, wanted)}):
+        on = [one for one in subscribers if one.ours and wanted.plan_of(one.plan) == plan]
+        coming = [one for one in subscribers if one.ours and one.next_plan == plan]
+        told = [f"{people(on)} on it ({_named(on)})"] if on else []
+        told += [f"{len(coming)} ordered a change to it ({_named(coming)})"] if coming else []
+        ways = "; and ".join(_ways(on, coming, wanted))
         yield Change(
             "kept",
             "plan",
             plan,
-            note=f"it {Retired(plan).outcome}; {people(holders)} on it ({named})",
-            command=f"put it back into the code, or end each subscription with its period: {holders[0].ending}",
+            note=f"it {Retired(plan).outcome}; {', and '.join(told)}",
+            command=f"put it back into the code, or {ways}",
             by_hand=True,
         )
+
+
+def _ways(on: Sequence[Subscriber], coming: Sequence[Subscriber], wanted: Desired) -> Iterator[str]:
+    """What to do about each who is on a lost plan, or has ordered a change to it."""
+    stuck = [one for one in on if one.next_plan not in wanted.plans]
+    if stuck:
+        yield f"end each subscription with its period: {stuck[0].ending}"
+    elif on:
+        yield "wait, for with their next period all of them change to a plan that is sold"
+    if coming:
+        yield f"take each ordered change back: {coming[0].staying}"
+
+
+def _named(holders: Sequence[Subscriber]) -> str:
+    return ", ".join(one.customer for one in holders[:3]) + (", …" if len(holders) > 3 else "")
 
 
 def holders_of(price: str, subscribers: Iterable[Subscriber]) -> list[Subscriber]:

@@ -284,11 +284,21 @@ def on_offer(
 
     A plan that stands in both places is the code's: one of the same name, or the same kind where only one of a kind
     can be on offer. So is the spend cap.
+
+    Raises:
+        ConfigurationError: Two plans of one name are of two kinds, so that nobody can tell which one is meant.
     """
     own = tuple(code or ())
-    names = {plan.name for plan in own}
+    named = {plan.name: type(plan) for plan in own}
     kinds = {type(plan) for plan in own if not isinstance(plan, Subscription)}
-    added = tuple(plan for plan in file if plan.name not in names and type(plan) not in kinds)
+    for plan in file:
+        kind = named.get(plan.name, type(plan))
+        if kind is not type(plan) and type(plan) not in kinds:
+            raise ConfigurationError(
+                f"plan {plan.name!r} is a {type(plan).__name__} in the configuration file, but a {kind.__name__} in "
+                'the code; give one of them another name with name="…"'
+            )
+    added = tuple(plan for plan in file if plan.name not in named and type(plan) not in kinds)
     return Offering(own + added or (PayAsYouGo(),), file_cap if code_cap is None else code_cap)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain.rates import Rate
+from stripe_meter.domain.terms import whole
 from stripe_meter.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Tool:
     _money: dict[str, Rate] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         object.__setattr__(self, "is_dynamic", any(rate.unit != "call" for rate in self.rates))
         if self.is_dynamic:  # a price per call beside one per word: words are no calls
             rates = tuple(replace(rate, once=True) if rate.unit == "call" else rate for rate in self.rates)
@@ -63,12 +65,24 @@ class Tool:
                 f"tool name {self.name!r} cannot name a meter; "
                 'write name="…" with at most 60 letters, digits, ".", "_" or "-"'
             )
-        if self.max_units is not None and self.max_units < 1:
-            raise ConfigurationError(f"tool {self.name!r}: max_units={self.max_units} bills nothing; write at least 1")
         if self.units is not None and self.rates and not self.is_dynamic:
             raise ConfigurationError(
                 f'tool {self.name!r} counts units but is priced per call; write for example price="$0.002 per word"'
             )
+
+    def _check_kinds(self) -> None:
+        """Refuse what a type checker would: it would be noticed by the first customer else."""
+        if not isinstance(self.name, str):
+            raise ConfigurationError(
+                f'name={self.name!r} cannot name a tool; write it as text, such as name="summarize"'
+            )
+        if self.units is not None and not callable(self.units):
+            raise ConfigurationError(
+                f"tool {self.name!r}: units={self.units!r} counts nothing; "
+                "write a function, such as units=lambda call: len(call.result.split())"
+            )
+        if self.max_units is not None:
+            whole(self.max_units, 1, f"tool {self.name!r}: max_units")
 
     @property
     def names(self) -> tuple[str, ...]:

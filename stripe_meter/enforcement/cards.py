@@ -21,7 +21,7 @@ async def keep_card(gateway: Gateway, intent: str) -> str | None:
     if saved is None or saved.is_kept:
         return None if saved is None else saved.customer
     await gateway.setups.make_default(saved.customer, saved.method)
-    if saved.has_consent:
-        await gateway.top_ups.agree(saved.customer, saved.method, saved.created)
+    if saved.terms is not None:
+        await gateway.top_ups.agree(saved.customer, saved.method, saved.terms, saved.created)
     await gateway.setups.mark_kept(intent)
     return saved.customer

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from stripe_meter.domain.account import Account
     from stripe_meter.domain.terms import Interval
     from stripe_meter.domain.tools import Tool
+    from stripe_meter.enforcement.accounts import AccountCache
     from stripe_meter.enforcement.ledgers import Spent
     from stripe_meter.enforcement.shelf import Shelf
     from stripe_meter.gateway.gateway import Gateway
@@ -74,8 +75,8 @@ class Proposal:
 class Changes:
     """Makes links to the confirm page, and what comes of them."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+    def __init__(self, shelf: Shelf, accounts: AccountCache) -> None:
+        self._shelf, self._accounts = shelf, accounts
 
     def helping(self, account: Account, tool: Tool, spent: Spent | None) -> str | None:
         """Name of the first plan on offer that would serve `tool` to this subscriber, or None.
@@ -122,6 +123,7 @@ class Changes:
             return None
         standing = await gateway.plan_changes.read(subscription)
         if standing is None or standing.customer != customer:
+            await self._forget(customer, subscription)
             return None
         offered = {plan.name: plan for plan in self._recurring() if self._is_sold_in(plan, standing.currency)}
         choices = tuple(Choice(name, self.terms(plan, standing.currency)) for name, plan in offered.items())
@@ -141,6 +143,12 @@ class Changes:
         is_gone = running is not None and not self._shelf.offering.has(running)
         retired = Retired(running).outcome if running is not None and is_gone else None
         return Proposal(token, running, choices, preferred, standing.period_end, upcoming, is_ending, done, retired)
+
+    async def _forget(self, customer: str, subscription: str) -> None:
+        """It has ended and nobody told us: the next refusal must not lead here again."""
+        known = self._accounts.get(customer)
+        if known is not None and known.subscription is not None and known.subscription.id == subscription:
+            await self._accounts.read_again(customer)
 
     def _recurring(self) -> list[Recurring]:
         return [plan for plan in self._shelf.offering.plans if isinstance(plan, (Subscription, PayAsYouGo))]

@@ -25,16 +25,17 @@ from stripe_meter.enforcement.credits.refills import Refills
 from stripe_meter.enforcement.gate import Admission, Offer
 from stripe_meter.enforcement.identity.anonymous import Anonymous
 from stripe_meter.enforcement.ledgers import Allowance, Metered, PlanCalls, Spent, day_and_time
+from stripe_meter.enforcement.overdue import Overdue
 from stripe_meter.enforcement.refunds import Refunds
 from stripe_meter.enforcement.unnoticed import Unnoticed
 from stripe_meter.enforcement.unpaid import Unpaid
 from stripe_meter.errors import StripeMeterError
 
 if TYPE_CHECKING:
-    from stripe_meter.domain import account as accounts
     from stripe_meter.domain.account import Account
     from stripe_meter.domain.identity import Caller
     from stripe_meter.domain.offering import Route
+    from stripe_meter.domain.plans import Plan
     from stripe_meter.domain.refusals import Reason
     from stripe_meter.domain.tools import Tool
     from stripe_meter.enforcement.accounts import AccountCache
@@ -84,8 +85,9 @@ class Decision:
         self._caps = Caps(shelf, counters, monotonic)
         self._unpaid = Unpaid(shelf, accounts)
         self._unnoticed = Unnoticed(accounts)
+        self._overdue = Overdue(shelf, accounts)
         self._anonymous = Anonymous()
-        self.changes = Changes(shelf)
+        self.changes = Changes(shelf, accounts)
         #: Links to our own pages, once there is a counter to serve them.
         self.front: Shopfront | None = None
         #: Rate limits; the engine sets it.
@@ -106,7 +108,7 @@ class Decision:
         return traces.noted(tool, verdict, account, self._accounts.monotonic())
 
     async def _judge(self, gateway: Gateway, account: Account, tool: Tool, caller: Caller) -> Admission | Refusal:
-        if account.is_disputed:
+        if account.is_paused:
             return refusals.disputed(tool.name, self._shelf.quote(tool))
         if self._thread.exposure.blocks(account.customer):
             # More usage is waiting than may be lost.
@@ -116,10 +118,13 @@ class Decision:
         if gauge is not None and gauge.is_shut:
             return gauge.refusal(tool, quote)
         spent: Spent | None = None
-        refilled = inf
+        is_overdue, refilled = False, inf
         for route in self._shelf.offering.routes(tool, plan):
             if route.rate.kind == "free":
                 return Admission(tool)
+            if _is_insolvent(account, route.plan):
+                is_overdue = True  # credits that were paid for serve all the same
+                continue
             found = await self._ask(gateway, account, caller, tool, route)
             if isinstance(found, Refusal):
                 return found
@@ -139,27 +144,29 @@ class Decision:
             if found is not None and found.until:
                 left = found.until - gateway.connection.clock.now()
                 refilled = min(refilled, self._accounts.monotonic() + left)
-            if found is not None and (spent is None or found.ledger == "credits"):
-                # Credits can be bought; an allowance has to be waited for.
-                spent = found
-        newer = await self._noticed(gateway, account, caller)
+            if found is not None:
+                spent = found.after(spent)
+        newer = await self._overdue.look(gateway, account) if is_overdue else None
+        newer = newer or await self._noticed(gateway, account)
         if newer is not None:
+            newer = self._callers.remember(caller, await self.once(gateway, newer))
             return await self._judge(gateway, newer, tool, caller)
+        if is_overdue:
+            return self._overdue.refusal(tool, account)
         return await self._refuse(gateway, account, caller, tool, spent)
 
-    async def _noticed(self, gateway: Gateway, account: Account, caller: Caller) -> Account | None:
+    async def _noticed(self, gateway: Gateway, account: Account) -> Account | None:
         """The account after a purchase that this process was not told of; None where there is none."""
         offering = self._shelf.offering
         has_packs = offering.credits is not None
-        is_subscribed = account.subscription is not None
-        if not has_packs and (is_subscribed or all(isinstance(plan, Free) for plan in offering.plans)):
+        if not has_packs and all(isinstance(plan, Free) for plan in offering.plans):
             return None
         noticed = await self._unnoticed.look(gateway, account, has_packs=has_packs)
         if noticed is None:
             return None
         if noticed.wallet is not None:
             self.prepaid.granted(noticed.wallet)
-        return self._callers.remember(caller, await self.once(gateway, noticed.account))
+        return noticed.account
 
     def _is_running(self, offer: Offer) -> bool:
         return self._accounts.monotonic() < offer.period_ends
@@ -181,9 +188,6 @@ class Decision:
             return await self._credits(gateway, account, tool, route)
         subscription = account.subscription
         assert subscription is not None
-        is_trial = subscription.is_trial and not isinstance(route.plan, PayAsYouGo)
-        if not subscription.is_solvent and not is_trial:
-            return await self._insolvent(gateway, tool, subscription)
         if not isinstance(route.plan, PayAsYouGo):
             return await self._plan_calls.offer(gateway, account, tool, route)
         offered = await self._usage(gateway, account, caller, tool)
@@ -278,7 +282,11 @@ class Decision:
         if order is not None:
             pages = await self._pages(caller)
             url = self._choice(account, caller, tool, pages) or await self._purchases.link(
-                gateway, account.customer, order, pages
+                # Whoever reads the refusal may pay, and agrees to nothing for this customer.
+                gateway,
+                account.customer,
+                replace(order, consent=None),
+                pages,
             )
         if spent is not None and spent.ledger == "credits":
             return refusals.credits_exhausted(tool.name, quote, spent.what, url)
@@ -322,15 +330,6 @@ class Decision:
             reason = "feature_locked"
         return refusals.change_needed(tool.name, quote, reason, why, later, url)
 
-    async def _insolvent(self, gateway: Gateway, tool: Tool, subscription: accounts.Subscription) -> Refusal:
-        quote = self._shelf.quote(tool)
-        if subscription.status != "active" and subscription.latest_invoice is not None:
-            url = await gateway.accounts.invoice_url(subscription.latest_invoice)
-            if url is not None:
-                return refusals.invoice_open(tool.name, quote, url)
-        why = f"is {subscription.status}" if subscription.status != "active" else "has no payment method"
-        return refusals.subscription_unusable(tool.name, quote, why)
-
     async def _unknown(self, gateway: Gateway, tool: Tool, caller: Caller) -> Admission | Refusal:
         free = self._shelf.offering.free
         rate = None if free is None else self._shelf.offering.rate(tool, free)
@@ -366,3 +365,11 @@ def _is_behind(account: Account, gateway: Gateway) -> bool:
     """Whether the snapshot shows a period that is over: since then the plan may be another one."""
     subscription, now = account.subscription, gateway.connection.clock.now()
     return subscription is not None and any(0 < item.period_end <= now for item in subscription.items)
+
+
+def _is_insolvent(account: Account, plan: Plan | Retired) -> bool:
+    """Whether it is a plan of their subscription, which pays nothing now. A trial pays for its own calls alone."""
+    subscription = account.subscription
+    if subscription is None or isinstance(plan, (Free, Credits)) or subscription.is_solvent:
+        return False
+    return isinstance(plan, PayAsYouGo) or not subscription.is_trial

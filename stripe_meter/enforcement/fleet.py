@@ -11,11 +11,12 @@ import asyncio
 import logging
 import os
 import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
 
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from limits.errors import ConfigurationError as NotInstalled
+from limits.errors import ConfigurationError as Unusable
 from limits.errors import StorageError
 
 from stripe_meter.errors import ConfigurationError
@@ -43,7 +44,7 @@ class Fleet:
     Made in the loop of the Stripe thread, whose end closes the connection.
 
     Raises:
-        ConfigurationError: The client for Redis is not installed.
+        ConfigurationError: The client for Redis is not installed, or cannot use the address.
     """
 
     def __init__(self, url: str, namespace: str, thread: StripeThread) -> None:
@@ -62,9 +63,13 @@ class Fleet:
                 socket_timeout=_PATIENCE,
                 socket_connect_timeout=_PATIENCE,
             )
-        except NotInstalled:
+        except Unusable:
+            if find_spec("redis") is None:
+                raise ConfigurationError(
+                    'REDIS_URL is set, but the client for Redis is missing; run pip install "stripe-meter[redis]"'
+                ) from None
             raise ConfigurationError(
-                'REDIS_URL is set, but the client for Redis is missing; run pip install "stripe-meter[redis]"'
+                "REDIS_URL is no address that the client for Redis can use; write for example redis://127.0.0.1:6379/0"
             ) from None
         self._counting = SlidingWindowCounterRateLimiter(storage)
         self._process = os.getpid()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -47,6 +47,12 @@ class Spent:
     until: int
     ledger: Ledger = "allowance"
     needed: int = 0
+
+    def after(self, earlier: Spent | None) -> Spent:
+        """Both as one: credits can be bought and are all that is said; of allowances, when each starts anew."""
+        if earlier is None or self.ledger == "credits":
+            return self
+        return earlier if earlier.ledger == "credits" else replace(self, what=f"{earlier.what} {self.what}")
 
 
 class Allowance:

@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from stripe_meter.domain.identity import ApiKey, Caller
-from stripe_meter.enforcement import audit
+from stripe_meter.domain.identity import Caller
+from stripe_meter.enforcement import audit, claims
 from stripe_meter.enforcement.cards import keep_card
+from stripe_meter.enforcement.claims import Completion
 from stripe_meter.enforcement.credits.grants import grant_pack
 from stripe_meter.enforcement.guesses import Guesses
 from stripe_meter.enforcement.identity.reading import network_of
-from stripe_meter.errors import IdempotencyConflict, StripeRejected, StripeUnavailable, TooMany
+from stripe_meter.errors import StripeRejected, StripeUnavailable, TooMany
 
 if TYPE_CHECKING:
-    from stripe_meter.domain.money import Money
     from stripe_meter.gateway.checkout import Order, Session
     from stripe_meter.gateway.gateway import Gateway
 
@@ -31,8 +31,6 @@ LOOK_AFTER: Final = (
     *(60.0 * minutes for minutes in (2, 3, 4, 5, 7, 10, 15, 20, 30, 45)),
     *(3600.0 * hours for hours in (1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8, 10, 14, 18, 24)),
 )
-#: A success link shows a key only this long after the session was made; idempotency keys live a day.
-CLAIM_FOR: Final = 23 * 3600
 #: New links for strangers that one process makes in a minute.
 STRANGERS_A_MINUTE: Final = 60
 #: What one address may take of these.
@@ -64,29 +62,6 @@ class Purchase:
     def is_due(self, now: float) -> bool:
         """Whether it is time to look whether it was paid."""
         return self.looks < len(LOOK_AFTER) and now - self.since >= LOOK_AFTER[self.looks]
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What the success page has to say.
-
-    Attributes:
-        customer: Who paid, `cus_…`; None when the session is unknown, not paid, or its link too old.
-        key: A new API key to be shown this once, or None.
-        mode: Stripe's word for what they did: `subscription`, `payment` or `setup`.
-        beneficiary: Whose credits were paid, where that may be somebody else: `cus_…` as the payer named it.
-        already_shown: True when the key of this purchase was shown before.
-        is_paid: False while a bank still has to say whether it pays.
-        total: What was due at once; None where nothing was.
-    """
-
-    customer: str | None
-    key: ApiKey | None = None
-    already_shown: bool = False
-    mode: str = ""
-    beneficiary: str | None = None
-    is_paid: bool = True
-    total: Money | None = None
 
 
 class Purchases:
@@ -245,6 +220,12 @@ class Purchases:
         self._open.pop(_LOCAL, None)
         return session.customer
 
+    async def withdraw(self, gateway: Gateway, customer: str) -> None:
+        """Close what this customer could still pay: what they bought would be nobody's."""
+        self._open.pop(customer, None)
+        for session in await gateway.checkout.open_for(customer):
+            await gateway.checkout.expire(session.id)
+
     def subscribed(self, customer: str) -> None:
         """This customer has a subscription; another one would need another link."""
         known = self._open.get(customer)
@@ -264,8 +245,7 @@ class Purchases:
 
         Args:
             client: The address that says so, which may be guessing; None for the author's own code.
-            is_payer: They look at our page. Who followed a payment link is told no claim, so that the id of the session
-                has to do: Stripe gives it to the payer's browser alone.
+            is_payer: They look at our page, which may show them a key.
 
         Raises:
             TooMany: Stripe was asked too often about sessions that nobody has paid.
@@ -294,27 +274,11 @@ class Purchases:
         wallet = None if session.payment is None else await grant_pack(gateway, session.payment)
         if session.setup is not None:
             await keep_card(gateway, session.setup)
-        now = gateway.connection.clock.now()
-        if session.status != "complete" or session.customer is None or now - session.created > CLAIM_FOR:
+        if session.status != "complete" or session.customer is None:
             return Completion(None)
         self._seen(session)
         self._forget(session)
-        if session.claim_hash is None:
-            if is_payer and await _is_keyless(gateway, session, wallet):
-                return await self._key(gateway, session, session.customer)
-            return replace(_completion(session), beneficiary=session.reference)
-        if claim is None or not session.is_claimed_by(claim):
-            return Completion(None)
-        return await self._key(gateway, session, session.customer)
-
-    async def _key(self, gateway: Gateway, session: Session, customer: str) -> Completion:
-        try:
-            now = int(gateway.connection.clock.now())
-            key = await gateway.customers.issue_key(customer, once=session.id, created=now)
-        except IdempotencyConflict:
-            return replace(_completion(session), already_shown=True)
-        audit.record("key", action="made", customer=key.customer, key=key.id, session=session.id)
-        return replace(_completion(session), key=key)
+        return await claims.answer(gateway, session, claim, wallet=wallet, is_payer=is_payer)
 
     def _was_paid(self, customer: str, session: Session, order: Order) -> None:
         """A link of another process, or of this one before it was restarted, that was paid: look at the next call."""
@@ -368,10 +332,6 @@ class Purchases:
                 del self._open[name]
 
 
-def _completion(session: Session) -> Completion:
-    return Completion(session.customer, mode=session.mode, is_paid=session.is_paid, total=session.total)
-
-
 def _name(caller: Caller) -> str:
     return f"client:{caller.client}"
 
@@ -382,14 +342,3 @@ async def _has_nothing_to_give(gateway: Gateway, session: Session) -> bool:
         return True
     payment = await gateway.wallets.payment(session.payment)
     return not payment.is_paid or payment.granted is not None
-
-
-async def _is_keyless(gateway: Gateway, session: Session, wallet: str | None) -> bool:
-    """Whether a stranger paid by a payment link of ours for a pack of their own, which only a key lets them use.
-
-    Args:
-        wallet: Where the credits of this session are, once it is paid; None when it was no sale of ours.
-    """
-    if not session.is_of_link or wallet is None or session.customer is None:
-        return False
-    return await gateway.wallets.of(session.customer) == wallet

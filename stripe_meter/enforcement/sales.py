@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import cached_property
 from types import MappingProxyType
@@ -16,12 +17,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from stripe_meter.domain.identity import Caller, Principal
 from stripe_meter.domain.receipts import Sealer
+from stripe_meter.enforcement import claims
 from stripe_meter.enforcement.accounts import PATIENCE, AccountCache
 from stripe_meter.enforcement.callers import Callers
 from stripe_meter.enforcement.cards import keep_card
+from stripe_meter.enforcement.claims import Completion
 from stripe_meter.enforcement.decision import Decision
 from stripe_meter.enforcement.flusher.thread import StripeThread
-from stripe_meter.enforcement.purchases import Completion, Purchases
+from stripe_meter.enforcement.purchases import Purchases
 from stripe_meter.enforcement.selling import Bought, Selling
 from stripe_meter.enforcement.shelf import Shelf
 from stripe_meter.enforcement.shopfront import Shopfront
@@ -91,8 +94,9 @@ class Sales:
         """
 
         async def work(gateway: Gateway) -> Completion:
+            began = time.monotonic()
             done = await self._purchases.complete(gateway, session, claim, client, is_payer=True)
-            if done.key is None:
+            if done.issued is None:
                 await self._noticed(gateway, done)
                 return done
             # The key is shown this once: whatever fails from here on must not take it away.
@@ -102,6 +106,7 @@ class Sales:
             except (StripeMeterError, TimeoutError) as error:
                 why = str(error) or "Stripe is slow"
                 log.warning("%s has their key; what they bought is looked up at their call: %s", done.customer, why)
+            await claims.mark(self._thread, gateway, done.issued, began, self._patience)
             return done
 
         return await self._sell(work, stock=False)
@@ -125,6 +130,7 @@ class Sales:
         metadata: Mapping[str, str] = MappingProxyType({}),
         may_change: bool = True,
         client: str = "",
+        may_agree: bool = True,
     ) -> str:
         """Link to the page on which a plan or a pack is bought; whoever is subscribed changes what they have there.
 
@@ -136,6 +142,7 @@ class Sales:
             metadata: For session, subscription or payment, and invoice.
             may_change: Who asks is the customer; else they are led to a Checkout and to nothing they have already.
             client: The address of a stranger, each of which gets so many links; empty for the author's own code.
+            may_agree: The link reaches the customer alone; else who pays by it agrees to nothing for them.
 
         Raises:
             NotForSale: It is not on offer, or not to this customer.
@@ -143,7 +150,9 @@ class Sales:
             StripeMeterError: Stripe could not be asked; try again.
         """
         return await self._sell(
-            lambda gateway: self._selling.checkout(gateway, customer, plan, pack, pages, metadata, may_change, client)
+            lambda gateway: self._selling.checkout(
+                gateway, customer, plan, pack, pages, metadata, may_change, client, may_agree=may_agree
+            )
         )
 
     async def portal(self, customer: str, *, return_url: str, flow: Flow | None = None) -> str:
@@ -167,7 +176,8 @@ class Sales:
         Args:
             consent: The page asks the customer whether packs may be bought with it by themselves.
         """
-        return await self._sell(lambda gateway: gateway.setups.begin(customer, consent=consent), stock=False)
+        pages = await self.pages() if consent else None
+        return await self._sell(lambda gateway: self._selling.setup_intent(gateway, customer, pages), stock=consent)
 
     async def complete_setup(self, intent: str) -> str | None:
         """A card was saved (`seti_…`): charge it from now on. Returns whose it is, or None."""
@@ -225,6 +235,19 @@ class Sales:
             await self._accounts.refresh(customer)
 
         await self._sell(work, stock=False)
+
+    async def consent(self, stop: str) -> str | None:
+        """What a customer agrees to who saves a card, in words; None where nothing is bought by itself.
+
+        Args:
+            stop: Where they end it.
+        """
+
+        async def work(gateway: Gateway) -> str | None:
+            terms = self._selling.terms()
+            return None if terms is None else terms.said(stop)
+
+        return await self._sell(work)
 
     async def customer_of(self, who: Principal) -> str:
         """The customer of a principal, made at first sight: `cus_…`."""
@@ -301,7 +324,11 @@ class Sales:
                 await self._stock(gateway)
             return await work(gateway)
 
-        return await self._thread.call(stocked, 6 * self._settings().timeout)
+        return await self._thread.call(stocked, self._patience)
+
+    @property
+    def _patience(self) -> float:
+        return 6 * self._settings().timeout
 
     async def _refilled(self, customer: str) -> None:
         """Credits were bought for somebody: whoever waits for them is served."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain.metadata import checked
 from stripe_meter.domain.plans import Credits, Free, PayAsYouGo
+from stripe_meter.domain.topups import STOP
 from stripe_meter.enforcement import audit
 from stripe_meter.enforcement.credits.grants import grant_pack
 from stripe_meter.enforcement.credits.refills import bill
@@ -22,13 +23,16 @@ from stripe_meter.errors import ConfigurationError, NotForSale, StripeUnavailabl
 if TYPE_CHECKING:
     from stripe_meter.domain.account import Account
     from stripe_meter.domain.plans import CreditPack, Plan
+    from stripe_meter.domain.topups import TopUpTerms
     from stripe_meter.enforcement.accounts import AccountCache
     from stripe_meter.enforcement.decision import Decision
     from stripe_meter.enforcement.purchases import Purchases
     from stripe_meter.enforcement.shelf import Shelf
     from stripe_meter.gateway.checkout import Order
     from stripe_meter.gateway.gateway import Gateway
+    from stripe_meter.gateway.payments import Charge
     from stripe_meter.gateway.portal import Flow
+    from stripe_meter.gateway.setup import SetupIntent
 
 #: Under this name stands what saves a card, where other sessions name a plan.
 SAVED_CARD: Final = "card"
@@ -65,13 +69,19 @@ class Selling:
         metadata: Mapping[str, str],
         may_change: bool,
         client: str = "",
+        *,
+        may_agree: bool = True,
     ) -> str:
-        """The page on which `customer` buys a plan or a pack, or changes the subscription they have, if they may."""
+        """The page on which `customer` buys a plan or a pack, or changes the subscription they have, if they may.
+
+        Args:
+            may_agree: The link reaches the customer alone, so who pays by it may agree to automatic top-ups for them.
+        """
         order = replace(self._order(plan, pack), metadata=checked(metadata))
         if customer is None:
             return await self._purchases.link_for_anybody(gateway, order, pages, client)
         if order.mode != "subscription":
-            return await self._link(gateway, customer, order, pages)
+            return await self._link(gateway, customer, order if may_agree else replace(order, consent=None), pages)
         account = await self._known(customer)
         if account.subscription is not None and not may_change:
             raise NotForSale(f"{customer} is subscribed already; a link to choose a plan changes nothing of that")
@@ -96,11 +106,24 @@ class Selling:
         """The page on which `customer` saves a card, and agrees to automatic top-ups where there are any."""
         from stripe_meter.gateway.checkout import Order
 
-        credits = self._shelf.offering.credits
-        consent = None if credits is None else self._shelf.consent(credits)
-        order = Order(SAVED_CARD, "setup", (), self._shelf.currency, consent=consent)
+        order = Order(SAVED_CARD, "setup", (), self._shelf.currency, consent=self.terms())
         session = await gateway.checkout.for_customer(customer, order, pages)
         return str(session.url)
+
+    async def setup_intent(self, gateway: Gateway, customer: str, pages: str | None) -> SetupIntent:
+        """What a page of the author's own needs to save a card; with `pages` it asks for consent to top-ups."""
+        if pages is None:
+            return await gateway.setups.begin(customer, consent=None)
+        terms = self.terms()
+        if terms is None:
+            raise NotForSale("nothing is bought by itself here, so there is nothing to agree to; see Credits(top_up=…)")
+        intent = await gateway.setups.begin(customer, consent=terms)
+        return replace(intent, consent=terms.said(f"{pages}/{STOP}"))
+
+    def terms(self) -> TopUpTerms | None:
+        """What a customer agrees to who lets packs be bought again by themselves; None where none are."""
+        credits = self._shelf.offering.credits
+        return None if credits is None else self._shelf.consent(credits)
 
     async def payment_link(self, gateway: Gateway, pack: str, public: str | None, customer: str | None) -> str:
         """The lasting link of a pack; for `customer` where one is named."""
@@ -114,23 +137,39 @@ class Selling:
 
     async def buy(self, gateway: Gateway, customer: str, pack: str, once: str, pages: str) -> Bought:
         """Charge the card of a customer who asked for a pack now; on the same occasion once."""
+        from stripe_meter.gateway.payments import METADATA_INSTEAD, METADATA_PACK
+
+        if not once.strip():
+            raise ConfigurationError(f'once={once!r} names no occasion; write for example once="order 17"')
         plan, chosen = self._pack(pack)
-        order = self._shelf.order_of(plan, chosen)
+        occasion = f"buy:{gateway.namespace}:{customer}:{_short(once)}"
+        charge = await self._charge(gateway, customer, plan, chosen, occasion)
+        if charge is not None and charge.pack != chosen.key:
+            raise ConfigurationError(
+                f"once={once!r} named another purchase before, {charge.payment}; give each a name of its own"
+            )
+        if charge is not None and charge.outcome == "paid":
+            await grant_pack(gateway, charge.payment)
+            if self._purchases.is_news(charge.payment):
+                bought = {"customer": customer, "payment": charge.payment, "pack": chosen.key}
+                audit.record("purchase", **bought, how="saved_card")
+            return Bought(charge.payment)
+        if charge is not None and charge.outcome == "processing":
+            return Bought()
+        marks = ((METADATA_INSTEAD, occasion), (METADATA_PACK, chosen.key))
+        order = replace(self._shelf.order_of(plan, chosen), metadata=marks)
+        return Bought(url=await self._link(gateway, customer, order, pages))
+
+    async def _charge(
+        self, gateway: Gateway, customer: str, plan: Credits, pack: CreditPack, occasion: str
+    ) -> Charge | None:
+        """By the saved card; None where there is none and nobody has paid on this occasion by the link in its place."""
         state = await gateway.top_ups.read(customer)
         card = state.default_card or state.card
-        if card is not None:
-            occasion = f"buy:{gateway.namespace}:{customer}:{_short(once)}"
-            what = bill(self._shelf, customer, card, plan, chosen)
-            charge = await gateway.payments.charge(what, occasion, present=True, since=0)
-            if charge.outcome == "paid":
-                await grant_pack(gateway, charge.payment)
-                if self._purchases.is_news(charge.payment):
-                    bought = {"customer": customer, "payment": charge.payment, "pack": chosen.key}
-                    audit.record("purchase", **bought, how="saved_card")
-                return Bought(charge.payment)
-            if charge.outcome == "processing":
-                return Bought()
-        return Bought(url=await self._link(gateway, customer, order, pages))
+        if card is None:
+            return await gateway.payments.known(customer, occasion)
+        what = bill(self._shelf, customer, card, plan, pack)
+        return await gateway.payments.charge(what, occasion, present=True, since=0)
 
     async def _link(self, gateway: Gateway, customer: str, order: Order, pages: str) -> str:
         """Somebody wants to buy now, so what they paid a minute ago is no link any more."""

@@ -20,7 +20,9 @@ from stripe_meter.domain.offering import Offering
 from stripe_meter.domain.plans import CreditPack, Credits, PayAsYouGo, Plan, Subscription
 from stripe_meter.domain.rates import Rate, common_currencies
 from stripe_meter.domain.tools import Tool
+from stripe_meter.domain.topups import TopUpTerms
 from stripe_meter.domain.units import Unit, unit_said
+from stripe_meter.enforcement.packs import check_packs
 from stripe_meter.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -156,7 +158,7 @@ class Shelf:
 
         if isinstance(plan, Credits):
             price = self.price(self.names.pack((pack or plan.packs[0]).key))
-            units = int(price.metadata.get("credits", 0)) * int(price.metadata.get("scale", 1))
+            units = int(price.metadata["credits"]) * int(price.metadata.get("scale", 1))
             consent = self.consent(plan)
             return Order(plan.name, "payment", ((price.id, 1),), plan.currency, units=units, consent=consent)
         if isinstance(plan, Subscription):
@@ -167,16 +169,15 @@ class Shelf:
         priced = sorted({tool.price.id: tool.event_name for tool in self.listings()}.items(), key=lambda row: row[1])
         return Order(plan.name, "subscription", tuple((price, None) for price, _ in priced), self._currency)
 
-    def consent(self, plan: Credits) -> str | None:
+    def consent(self, plan: Credits) -> TopUpTerms | None:
         """What a payer agrees to beside the button, where credits are bought again by themselves."""
         pack = plan.refill
         if pack is None:
             return None
-        cost = self.price(self.names.pack(pack.key)).amounts[plan.currency][-1].unit_amount
-        return (
-            f"When your credits run out, {pack.credits} more are bought with this card for "
-            f"{Money(Decimal(cost), plan.currency)}, at most {plan.top_up_limit} times a month, until you stop it."
-        )
+        price = self.price(self.names.pack(pack.key))
+        credits = int(price.metadata.get("credits", pack.credits))
+        amount = int(price.amounts[plan.currency][-1].unit_amount)
+        return TopUpTerms(pack.key, credits, amount, plan.currency, plan.top_up_limit or 0)
 
     @property
     def currency(self) -> str:
@@ -213,28 +214,18 @@ class Shelf:
             wanted = self.blueprint(gateway.namespace)
             self._names = Names(gateway.namespace)
             found = await gateway.catalogue.find(wanted)
-            _check_scale(wanted, found)
+            await check_packs(gateway, wanted, found)
             for difference in differences(wanted, found):
                 log.warning("%s; Stripe's price is the one that counts", difference)
             if missing := found.lacks(wanted):
                 if not create:
                     raise ConfigurationError(
-                        f"not set up in your live Stripe account: {', '.join(missing)}; look at them once and create "
+                        f"not set up in this Stripe account: {', '.join(missing)}; look at them once and create "
                         "them with `stripe-meter apply server.py`"
                     )
                 found = await gateway.catalogue.create(wanted, found)
+                await check_packs(gateway, wanted, found)  # somebody else may have been faster
             self._stock = found
-
-
-def _check_scale(wanted: Blueprint, found: Stock) -> None:
-    """Raise `ConfigurationError` if a price is finer than the unit in which the packs were sold."""
-    for spec in wanted.prices:
-        price, scale = found.prices.get(spec.lookup_key), dict(spec.metadata).get("scale")
-        if price is not None and scale is not None and int(scale) > int(price.metadata.get("scale", 1)):
-            raise ConfigurationError(
-                f"a tool here costs a finer part of a credit than {spec.lookup_key} was sold in "
-                f"(1/{price.metadata.get('scale', 1)}); write prices that are whole in it, or see `stripe-meter plan`"
-            )
 
 
 def differences(wanted: Blueprint, found: Stock) -> list[str]:

@@ -6,6 +6,7 @@ itself: a Checkout session is made when something was chosen, by `Sales`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from stripe_meter.domain.identity import ApiKey, Caller
 from stripe_meter.domain.money import Money
 from stripe_meter.domain.plans import CreditPack, Credits, Free, PayAsYouGo, Plan
-from stripe_meter.enforcement import audit
+from stripe_meter.enforcement import audit, claims
 from stripe_meter.enforcement.tickets import LOCAL, Page, Ticket, Tickets
 from stripe_meter.errors import ConfigurationError, NotForSale, StripeMeterError
 
@@ -172,12 +173,16 @@ class Shopfront:
         """A customer of the free plan and their API key; None when this occasion has shown its key before."""
         from stripe_meter.gateway.signups import sign_up
 
-        key = await self._call(
-            lambda gateway: sign_up(gateway.connection, gateway.customers, gateway.namespace, occasion)
-        )
-        if key is not None:
-            audit.record("key", action="made", customer=key.customer, key=key.id)
-        return key
+        async def work(gateway: Gateway) -> ApiKey | None:
+            began = time.monotonic()
+            issued = await sign_up(gateway.connection, gateway.issuing, gateway.namespace, occasion)
+            if issued is None:
+                return None
+            audit.record("key", action="made", customer=issued.key.customer, key=issued.key.id)
+            await claims.mark(self._thread, gateway, issued, began, self._settings().timeout)
+            return issued.key
+
+        return await self._call(work)
 
     def _order(self, plan: str | None, pack: str | None) -> Order:
         offering = self._shelf.offering

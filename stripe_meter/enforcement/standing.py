@@ -20,6 +20,9 @@ from stripe_meter.domain.tools import Tool
 from stripe_meter.enforcement.caps import Caps
 from stripe_meter.enforcement.counters import Counter, Counters
 from stripe_meter.enforcement.credits.prepaid import credits as in_credits
+from stripe_meter.enforcement.credits.recovery import survey
+from stripe_meter.enforcement.credits.refills import agreement, hindrance
+from stripe_meter.enforcement.credits.steps import Policy
 from stripe_meter.enforcement.gate import Offer
 from stripe_meter.enforcement.ledgers import Allowance, Metered, PlanCalls, Spent
 from stripe_meter.enforcement.throttle import limits_of
@@ -44,14 +47,14 @@ class Pocket:
         pays: Whether it would pay the next call.
         why: One sentence.
         remedy: What would fill it, for the seller; empty where it pays.
-        is_last: True when a decision asks no further pocket after this one.
+        is_overdue: Where no pocket pays, a decision refuses for this one's sake.
     """
 
     name: str
     pays: bool
     why: str
     remedy: str = ""
-    is_last: bool = False
+    is_overdue: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ class Standings:
         if account.deleted:
             why = f"There is no customer {customer} in this account, or it was deleted."
             return Explanation(customer, tool.name, price, (), why, "Look it up in the Dashboard, in the same mode.")
-        if account.is_disputed:
+        if account.is_paused:
             why = "A payment of theirs is disputed."
             return Explanation(customer, tool.name, price, (), why, "Answer the dispute in the Dashboard.")
         pockets: list[Pocket] = []
@@ -118,10 +121,9 @@ class Standings:
                 stop = await self._stop(gateway, account, tool, offer)
                 remedy = "" if stop is None else self._remedy_of_cap(account)
                 break
-            if pocket.is_last:
-                break
         if not any(pocket.pays for pocket in pockets):
-            remedy = next((p.remedy for p in reversed(pockets) if p.remedy), "") or self._remedy(account, tool)
+            asked = [*(pocket for pocket in pockets if pocket.is_overdue), *reversed(pockets)]
+            remedy = next((p.remedy for p in asked if p.remedy), "") or self._remedy(account, tool)
         limits = limits_of(self.plan_of(account), self._shelf, self._settings())
         said = tuple(str(limit) for limit in limits)
         return Explanation(customer, tool.name, price, tuple(pockets), stop, remedy, said)
@@ -209,10 +211,31 @@ class Standings:
         balance, _ = await gateway.wallets.look(account.wallet)
         scale = self._scale(plan)
         most, left = route.rate.quantity(tool.max_units or 1, scale), max(0, -balance)
-        why = f"A call needs {in_credits(most, scale)} and {in_credits(left, scale, 'left')}"
+        needs = f"A call needs {in_credits(most, scale)} and"
+        why = f"{needs} {in_credits(left, scale, 'left')}"
         if left >= most:
             return Pocket("credits", pays=True, why=f"{why}.")
-        return Pocket("credits", pays=False, why=f"{why}, beside what is set aside for running calls.", remedy=grant)
+        # Calls that run may have taken more than there was for a moment, which is no debt.
+        if balance > 0 and (owed := await self._owed(gateway, account.wallet, plan)):
+            why = f"{needs} {in_credits(owed, scale, 'owed')} of a payment that went back"
+        else:
+            why = f"{why}, beside what is set aside for running calls"
+        if account.top_up is not None:
+            return await self._topped_up(gateway, account, plan, most + balance, f"{why}.", grant)
+        return Pocket("credits", pays=False, why=f"{why}.", remedy=grant)
+
+    async def _topped_up(
+        self, gateway: Gateway, account: Account, plan: Credits, missing: int, why: str, remedy: str
+    ) -> Pocket:
+        """An empty wallet whose owner agreed to automatic top-ups."""
+        state = await agreement(gateway, account.customer)
+        against = await hindrance(gateway, self._shelf, account.customer, state, plan, missing)
+        if against is None and plan.refill is not None:
+            return Pocket("credits", pays=True, why=f"{why} The next call buys {plan.refill.name} for them.")
+        return Pocket("credits", pays=False, why=f"{why} {against or ''}".rstrip(), remedy=remedy)
+
+    async def _owed(self, gateway: Gateway, wallet: str, plan: Credits) -> int:
+        return (await survey(gateway.wallets, wallet, plan.currency, Policy(), mend=False)).owed
 
     async def _insolvent(self, gateway: Gateway, account: Account, name: str) -> Pocket:
         subscription = account.subscription
@@ -224,7 +247,7 @@ class Standings:
             if subscription.latest_invoice is not None:
                 url = await gateway.accounts.invoice_url(subscription.latest_invoice)
                 remedy = remedy if url is None else f"They pay their open invoice: {url}"
-        return Pocket(name, pays=False, why=why, remedy=remedy, is_last=True)
+        return Pocket(name, pays=False, why=why, remedy=remedy, is_overdue=True)
 
     def _metered(self, gateway: Gateway, account: Account, tool: Tool, name: str) -> tuple[Pocket, Offer | None]:
         listing = self._shelf.get(tool)

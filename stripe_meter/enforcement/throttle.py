@@ -98,6 +98,11 @@ class Window:
     def item(self) -> RateLimitItem:
         return self._item
 
+    @property
+    def is_open(self) -> bool:
+        """Whether one more call may be counted. Callable from any thread, never waits."""
+        return time.time() >= self._shut_until and self._counting.test(self._item, *self.key)
+
     def take(self) -> bool:
         """Count one more call; False when the limit is reached. Callable from any thread, never waits."""
         if time.time() < self._shut_until:
@@ -135,8 +140,10 @@ class Gauge:
     windows: tuple[Window, ...]
 
     def take(self) -> bool:
-        """Count one more call; False when one of the limits is reached."""
-        return all(window.take() for window in self.windows)
+        """Count one more call; False, and nothing is counted, when one of the limits is reached."""
+        windows = self.windows
+        # What was counted cannot be given back, so with several limits all are asked first.
+        return (len(windows) == 1 or all(window.is_open for window in windows)) and all(w.take() for w in windows)
 
     @property
     def is_shut(self) -> bool:

@@ -42,8 +42,8 @@ log = logging.getLogger("stripe_meter")
 class Accounts:
     """Reads customers, and lets a subscription catch up with the catalogue."""
 
-    def __init__(self, connection: Connection, namespace: str, terms: PriceTerms) -> None:
-        self._connection, self._terms = connection, terms
+    def __init__(self, connection: Connection, namespace: str, terms: PriceTerms, *, pauses: bool = True) -> None:
+        self._connection, self._terms, self._pauses = connection, terms, pauses
         self._namespace = namespace
 
     async def read(self, customer: str) -> Account:
@@ -62,6 +62,7 @@ class Accounts:
         """The snapshot in a customer object whose `subscriptions` are expanded."""
         if getattr(customer, "deleted", False):
             return Account(customer.id, deleted=True)
+        is_disputed = any(name.startswith(METADATA_DISPUTE) for name in plain(customer.metadata))
         ours = [
             subscription
             for subscription in (customer.subscriptions.data if customer.subscriptions is not None else [])
@@ -78,7 +79,8 @@ class Accounts:
             top_up=agreed_card(plain(customer.metadata)),
             keys=stored_keys(plain(customer.metadata)),
             second=self._second(customer.id, ours) if len(ours) > 1 else (),
-            is_disputed=any(name.startswith(METADATA_DISPUTE) for name in plain(customer.metadata)),
+            is_disputed=is_disputed,
+            is_paused=is_disputed and self._pauses,
         )
 
     def _second(self, customer: str, ours: Sequence[stripe.Subscription]) -> tuple[str, ...]:
@@ -147,9 +149,9 @@ class Accounts:
         )
 
     async def invoice_url(self, invoice: str) -> str | None:
-        """Where a person can pay an open invoice (`in_…`)."""
+        """Where a person can pay an invoice (`in_…`); None when it is not open (any more)."""
         found = await self._connection.read(lambda client: client.v1.invoices.retrieve_async(invoice))
-        return found.hosted_invoice_url
+        return found.hosted_invoice_url if found.status == "open" else None
 
 
 def _whole(text: str | None) -> int | None:

@@ -17,6 +17,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from stripe_meter.domain.money import Money
+from stripe_meter.domain.topups import STOP, TopUpTerms
 from stripe_meter.errors import StripeRejected
 from stripe_meter.gateway.connection import Connection, plain
 from stripe_meter.gateway.limiter import Priority
@@ -35,7 +36,7 @@ METADATA_PLAN: Final = "stripe_meter_plan"
 #: Metadata key of a payment for credits: how many ledger units were sold.
 METADATA_UNITS: Final = "stripe_meter_units"
 
-#: Metadata key of a payment or a setup whose payer agreed that the card is charged again without them.
+#: Metadata key of a payment or a setup whose payer agreed that the card is charged again without them: on what terms.
 METADATA_CONSENT: Final = "stripe_meter_consent"
 
 _SLOT: Final = 12 * 3600
@@ -63,7 +64,7 @@ class Order:
     currency: str
     trial_days: int | None = None
     units: int = 0
-    consent: str | None = None
+    consent: TopUpTerms | None = None
     metadata: tuple[tuple[str, str], ...] = ()
 
 
@@ -217,8 +218,8 @@ class Checkout:
             "metadata": marks,
         }
         if order.consent is not None:
-            marks[METADATA_CONSENT] = "off_session"
-            params["custom_text"] = {"submit": {"message": order.consent}}
+            marks[METADATA_CONSENT] = str(order.consent)
+            params["custom_text"] = {"submit": {"message": order.consent.said(f"{pages}/{STOP}")}}
         if order.mode == "setup":
             params["setup_intent_data"] = {"metadata": marks}
             return params

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from stripe_meter.domain.identity import METADATA_KEY, wallet_name
+from stripe_meter.gateway.checkout import METADATA_CLAIM
 from stripe_meter.gateway.connection import Connection, plain
+from stripe_meter.gateway.customers import StoredKey
 from stripe_meter.gateway.limiter import Priority
 from stripe_meter.gateway.links import METADATA_LINK
 from stripe_meter.gateway.wallets import METADATA_GRANTED
@@ -55,19 +57,28 @@ async def completed(connection: Connection, namespace: str, customer: str | None
 
 
 async def without_key(connection: Connection, namespace: str) -> tuple[str, ...]:
-    """Who, among the latest hundred sessions, paid by a payment link for themselves and has no API key. One read."""
+    """Who, among the latest hundred sessions, bought as a stranger and was shown no API key. One read."""
     found: dict[str, None] = {}
     for row in await _ours(connection, namespace, {"expand": ["data.customer"]}):
-        if METADATA_LINK not in plain(row.metadata) or row.payment_status != "paid" or row.customer is None:
-            continue
-        if getattr(row.customer, "deleted", False):
+        if row.payment_status == "unpaid" or row.customer is None or getattr(row.customer, "deleted", False):
             continue
         marks = plain(row.customer.metadata)
-        # Credits of the payer's own made them a wallet, whatever name stood behind the link.
-        is_own = wallet_name(namespace) in marks or not (row.client_reference_id or "").startswith("cus_")
-        if is_own and not any(name.startswith(METADATA_KEY) for name in marks):
+        if _is_of_stranger(row, marks, namespace) and not _has_seen_a_key(marks):
             found[row.customer.id] = None
     return tuple(found)
+
+
+def _is_of_stranger(row: Any, marks: dict[str, str], namespace: str) -> bool:
+    """Whether who paid needs a key for what they bought; `marks` are the metadata of the customer they became."""
+    if METADATA_CLAIM in plain(row.metadata):
+        return True
+    # Credits of the payer's own made them a wallet, whatever name stood behind the link.
+    is_own = wallet_name(namespace) in marks or not (row.client_reference_id or "").startswith("cus_")
+    return METADATA_LINK in plain(row.metadata) and is_own
+
+
+def _has_seen_a_key(marks: dict[str, str]) -> bool:
+    return any(name.startswith(METADATA_KEY) and not StoredKey.read(value).is_unseen for name, value in marks.items())
 
 
 async def _ours(connection: Connection, namespace: str, params: dict[str, Any]) -> list[Any]:

@@ -10,11 +10,19 @@ https://docs.stripe.com/search#data-freshness · https://docs.stripe.com/api/ide
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from stripe_meter.domain.identity import METADATA_KEY, METADATA_PRINCIPAL, MOST_KEYS, ApiKey, Principal
+from stripe_meter.domain.identity import (
+    METADATA_KEY,
+    METADATA_PRINCIPAL,
+    METADATA_WALLET_FOR,
+    MOST_KEYS,
+    ApiKey,
+    Principal,
+)
 from stripe_meter.domain.minting import Mint
 from stripe_meter.errors import ConfigurationError
 from stripe_meter.gateway.connection import Connection, plain
@@ -29,6 +37,47 @@ log = logging.getLogger("stripe_meter")
 METADATA_DUPLICATE: Final = "stripe_meter_duplicate_of"
 #: How often a create that replays a deleted customer is tried under another key.
 _TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """What is kept of a key beside its hash.
+
+    Attributes:
+        created: Unix seconds, 0 where nobody wrote it down.
+        is_unseen: It was made for an occasion, and nobody has said yet that it was shown.
+    """
+
+    created: int
+    is_unseen: bool
+
+    @classmethod
+    def read(cls, value: str) -> StoredKey:
+        _, created, attempt = (*value.split(), "", "", "")[:3]
+        return cls(int(created or 0), bool(attempt))
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A customer and their live keys, by public id.
+
+    Attributes:
+        created: Unix seconds at which the customer was made.
+        wallet_for: Whose credits this customer holds, `cus_…`; None for one who calls.
+    """
+
+    customer: str
+    created: int
+    stored: Mapping[str, StoredKey]
+    wallet_for: str | None
+
+    def has_room(self) -> None:
+        """Raises `ConfigurationError` when no key fits any more."""
+        if len(self.stored) >= MOST_KEYS:
+            raise ConfigurationError(
+                f"{self.customer} has {MOST_KEYS} API keys already; "
+                f"revoke one: stripe-meter keys revoke {self.customer} <id>"
+            )
 
 
 def _retrieve(client: stripe.StripeClient, customer: str) -> Awaitable[stripe.Customer]:
@@ -95,43 +144,47 @@ class Customers:
             key=f"{key}:{attempt}" if attempt else key,
         )
 
-    async def issue_key(self, customer: str, *, once: str | None = None, created: int = 0) -> ApiKey:
+    async def issue_key(self, customer: str, *, created: int = 0) -> ApiKey:
         """Make and store a new API key for `customer`.
 
         Args:
             customer: `cus_…`.
-            once: Name of the occasion; on the same occasion only the first caller gets a key.
             created: Unix seconds, kept beside the hash for `keys list`.
 
         Raises:
-            IdempotencyConflict: Somebody got the key of this occasion already.
-            ConfigurationError: The customer has as many keys as we keep.
+            ConfigurationError: The customer has as many keys as we keep, or only holds somebody's credits.
         """
-        live = await self.keys(customer)
-        if len(live) >= MOST_KEYS:
+        holder = await self.holder(customer)
+        holder.has_room()
+        if holder.wallet_for is not None:
             raise ConfigurationError(
-                f"{customer} has {MOST_KEYS} API keys already; revoke one: stripe-meter keys revoke {customer} <id>"
+                f"{customer} only holds the credits of {holder.wallet_for}; "
+                f"make the key for them: stripe-meter keys create {holder.wallet_for}"
             )
         key = self.mint.new(customer)
         await self._connection.write(
             lambda client, options: client.v1.customers.update_async(
                 customer, {"metadata": {key.metadata_key: f"{key.hash} {created}"}}, options
             ),
-            key=f"key:{once}" if once is not None else None,
         )
         return key
 
     async def keys(self, customer: str) -> dict[str, int]:
         """Live API keys of `customer`: public id → when it was made (Unix seconds)."""
+        return {key: stored.created for key, stored in (await self.holder(customer)).stored.items()}
+
+    async def holder(self, customer: str) -> Holder:
+        """What Stripe keeps of a customer's keys now. Raises `ConfigurationError` when they were deleted."""
         found = await self._connection.read(lambda client: client.v1.customers.retrieve_async(customer))
         if getattr(found, "deleted", False):
             raise ConfigurationError(f"{customer} was deleted in this Stripe account; name a customer that exists")
         metadata = plain(found.metadata)
-        return {
-            name.removeprefix(METADATA_KEY): int(value.partition(" ")[2] or 0)
+        stored = {
+            name.removeprefix(METADATA_KEY): StoredKey.read(value)
             for name, value in metadata.items()
             if name.startswith(METADATA_KEY)
         }
+        return Holder(customer, found.created, stored, metadata.get(METADATA_WALLET_FOR))
 
     async def revoke_key(self, customer: str, key_id: str) -> bool:
         """Drop one key; False when there is none of that id."""

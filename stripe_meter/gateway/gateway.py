@@ -14,6 +14,7 @@ from stripe_meter.gateway.corrections import Corrections
 from stripe_meter.gateway.customers import Customers
 from stripe_meter.gateway.events import Events
 from stripe_meter.gateway.inventory import Inventories
+from stripe_meter.gateway.issuing import Issuing
 from stripe_meter.gateway.limiter import RateLimiter
 from stripe_meter.gateway.links import PaymentLinks
 from stripe_meter.gateway.meter_events import SingleRoad, StreamRoad
@@ -47,10 +48,11 @@ class Gateway:
         )
         namespace = self.namespace = settings.namespace
         terms = PriceTerms(self.connection)
-        self.accounts = Accounts(self.connection, namespace, terms)
+        self.accounts = Accounts(self.connection, namespace, terms, pauses=settings.pause_on_dispute)
         self.catalogue = Catalogue(self.connection, namespace, terms)
         self.checkout = Checkout(self.connection, namespace)
         self.customers = Customers(self.connection, namespace, settings.key())
+        self.issuing = Issuing(self.connection, self.customers)
         self.corrections = Corrections(self.connection)
         self.events = Events(self.connection)
         self.reversals = Reversals(self.connection)

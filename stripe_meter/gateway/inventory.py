@@ -1,7 +1,8 @@
 """The inventory: everything of a namespace that a Stripe account holds, for a comparison with the code.
 
 Owns reading whole lists, page by page, and telling what is ours: an object by the mark in its metadata, a meter by its
-event name. Reads a handful of lists whatever the size of the catalogue, and subscriptions only when asked.
+event name. Reads a handful of lists whatever the size of the catalogue, and subscriptions only when asked: these come
+with the changes that their customers have ordered, which take one read more for each price that nobody is on yet.
 
 https://docs.stripe.com/api/prices/list · https://docs.stripe.com/api/pagination
 """
@@ -81,8 +82,14 @@ class Inventories:
 
     async def subscribers(self) -> tuple[Subscriber, ...]:
         """Every live subscription of the account, oldest first; Stripe lists what has not ended."""
-        rows = await every(self._connection, lambda client, page: client.v1.subscriptions.list_async(page))
-        return tuple(sorted([await self._subscriber(row) for row in rows], key=lambda one: (one.created, one.id)))
+        rows = await every(
+            self._connection,
+            lambda client, page: client.v1.subscriptions.list_async({**page, "expand": ["data.schedule"]}),  # type: ignore[arg-type]  # merged at run time
+        )
+        known: dict[str, stripe.Price] = {item.price.id: item.price for row in rows for item in row["items"].data}
+        return tuple(
+            sorted([await self._subscriber(row, known) for row in rows], key=lambda one: (one.created, one.id))
+        )
 
     async def wallets(self, *, most: int | None = None) -> tuple[list[str], int]:
         """Customers that hold credits, the newest first, and among how many customers they were looked for.
@@ -167,7 +174,7 @@ class Inventories:
             if str(row.lookup_key) in wanted or self._is_mine(row, str(row.lookup_key or ""))
         )
 
-    async def _subscriber(self, row: stripe.Subscription) -> Subscriber:
+    async def _subscriber(self, row: stripe.Subscription, known: dict[str, stripe.Price]) -> Subscriber:
         items: Iterable[stripe.SubscriptionItem] = row.items.data
         if row.items.has_more:
             items = await every(
@@ -175,6 +182,10 @@ class Inventories:
                 lambda client, page: client.v1.subscription_items.list_async({**page, "subscription": row.id}),  # type: ignore[typeddict-item]  # merged at run time
             )
         metadata = plain(row.metadata)
+        schedule: Any = row.schedule
+        later = () if schedule is None else _later(schedule)
+        next_plans = [plan for phase in later if (plan := plain(phase.metadata).get(METADATA_PLAN)) is not None]
+        next_prices = [await self._priced(_id(item.price), known) for phase in later for item in phase["items"]]
         return Subscriber(
             row.id,
             _id(row.customer),
@@ -183,19 +194,19 @@ class Inventories:
             row.currency,
             row.created,
             metadata.get(MARK) == self._namespace,
-            tuple(
-                Holding(
-                    item.id,
-                    item.price.id,
-                    _id(item.price.product),
-                    None if item.price.recurring is None else item.price.recurring.meter,
-                    _unit_amount(item.price, row.currency),
-                    unit_said(plain(item.price.metadata), item.price.nickname),
-                    None if item.price.recurring is None else _interval(item.price.recurring),
-                )
-                for item in items
-            ),
+            tuple(_holding(item.id, item.price, row.currency) for item in items),
+            None if schedule is None else schedule.id,
+            next_plans[0] if next_plans else None,
+            tuple(_holding("", price, row.currency) for price in next_prices),
         )
+
+    async def _priced(self, price: str, known: dict[str, stripe.Price]) -> stripe.Price:
+        """A price (`price_…`), read at most once; one that is archived is in no list."""
+        if price not in known:
+            known[price] = await self._connection.read(
+                lambda client: client.v1.prices.retrieve_async(price), Priority.CATALOGUE
+            )
+        return known[price]
 
     def _ours(self, row: Any) -> bool:
         return plain(row.metadata).get(MARK) == self._namespace
@@ -225,6 +236,25 @@ def _price(row: stripe.Price, ours: bool) -> FoundPrice:
         ours,
         tuple(_oddities(row.to_dict())),
     )
+
+
+def _holding(item: str, price: stripe.Price, currency: str) -> Holding:
+    recurring = price.recurring
+    return Holding(
+        item,
+        price.id,
+        _id(price.product),
+        None if recurring is None else recurring.meter,
+        _unit_amount(price, currency),
+        unit_said(plain(price.metadata), price.nickname),
+        None if recurring is None else _interval(recurring),
+    )
+
+
+def _later(schedule: stripe.SubscriptionSchedule) -> list[Any]:
+    """The phases that have not begun."""
+    at = schedule.current_phase
+    return [phase for phase in schedule.phases if at is not None and phase.start_date > at.start_date]
 
 
 def _unit_amount(price: stripe.Price, currency: str) -> Decimal | None:

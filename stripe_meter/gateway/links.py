@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from stripe_meter.errors import ConfigurationError
@@ -20,6 +21,8 @@ from stripe_meter.gateway.connection import Connection, plain
 from stripe_meter.gateway.limiter import Priority
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     import stripe
 
 #: Metadata key of a link and of its payments: which pack it sells.
@@ -28,6 +31,8 @@ _METADATA_TERMS: Final = "stripe_meter_link_terms"
 _METADATA_PRICE: Final = "stripe_meter_link_price"
 #: What followers of a closed link read.
 _CLOSED: Final = "The price of these credits has changed. Ask the seller for the new link."
+#: How often a create that replays a link that was switched off is tried under another key.
+_TRIES: Final = 5
 #: Our page that payers are led to, below the base of our pages; Stripe puts the session's id in.
 SUCCESS: Final = "success?session_id={CHECKOUT_SESSION_ID}"
 
@@ -86,7 +91,13 @@ class PaymentLinks:
             )
         price = listed.data[0]
         marks = plain(price.metadata)
-        return SoldPack(pack, price.id, int(marks.get("credits", 0)) * int(marks.get("scale", 1)))
+        held = [marks.get("credits", ""), marks.get("scale", "1")]
+        if not all(number.isdecimal() and int(number) for number in held):
+            raise ConfigurationError(
+                f"{price.id} is sold as credit pack {pack!r}, but its metadata does not say how many credits it holds; "
+                "look at it with `stripe-meter plan server.py`"
+            )
+        return SoldPack(pack, price.id, int(held[0]) * int(held[1]))
 
     async def of(self, pack: SoldPack, success_url: str | None) -> PaymentLink:
         """The link that sells a pack at the price in force, made now if there is none; links at another one are closed.
@@ -103,16 +114,28 @@ class PaymentLinks:
         url = next((link.url for link in found if link.terms == terms), None)
         if url is None:
             params["metadata"][_METADATA_TERMS] = terms
-            made = await self._connection.write(
-                lambda client, options: client.v1.payment_links.create_async(params, options),
-                key=f"link:{self._namespace}:{pack.key}:{terms}",
-                priority=Priority.PURCHASE,
-            )
-            url = str(made.url)
+            url = await self._make(params, f"link:{self._namespace}:{pack.key}:{terms}")
         old = tuple(link.id for link in found if link.price != pack.price)
         for id in old:
             await _close(self._connection, id)
         return PaymentLink(url, old)
+
+    async def _make(self, params: dict[str, Any], key: str) -> str:
+        """A link, one however many processes make it at once; not one that somebody has switched off since."""
+        for attempt in range(_TRIES):
+            made = await self._connection.write(
+                lambda client, options: client.v1.payment_links.create_async(params, options),
+                key=f"{key}:{attempt}" if attempt else key,
+                priority=Priority.PURCHASE,
+            )
+            response = made.last_response
+            if response is None or response.headers.get("Idempotent-Replayed") != "true":
+                break
+            # A replay shows the link as it was born.
+            now = await self._connection.read(partial(_retrieve, id=made.id), Priority.PURCHASE)
+            if now.active:
+                break
+        return str(made.url)
 
     async def _open(self, pack: str) -> list[_Open]:
         """Our active links of a pack."""
@@ -140,6 +163,10 @@ async def close_links(connection: Connection, price: str) -> list[str]:
     for id in old:
         await _close(connection, id)
     return old
+
+
+def _retrieve(client: stripe.StripeClient, id: str) -> Awaitable[stripe.PaymentLink]:
+    return client.v1.payment_links.retrieve_async(id)
 
 
 async def _close(connection: Connection, link: str) -> None:

@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 
 #: Metadata key of a payment: for which occasion it was made.
 METADATA_OCCASION: Final = "stripe_meter_occasion"
+#: Metadata key of a payment by Checkout: the occasion for which the saved card did not pay.
+METADATA_INSTEAD: Final = "stripe_meter_instead"
+#: Metadata key of a payment: the key of the pack it pays.
+METADATA_PACK: Final = "stripe_meter_pack"
 
 Outcome = Literal["paid", "processing", "authentication_required", "declined"]
+#: A bank has given the seller the money back, or never took it.
+_SETTLED: Final = frozenset({"won", "warning_closed", "prevented"})
 _OVER: Final[Mapping[str, Outcome]] = {"succeeded": "paid", "processing": "processing"}
 
 
@@ -50,10 +56,11 @@ class Bill:
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """A payment (`pi_…`) and how it ended."""
+    """A payment (`pi_…`), how it ended, and the key of the pack it was for."""
 
     payment: str
     outcome: Outcome
+    pack: str = ""
 
 
 class Payments:
@@ -74,10 +81,34 @@ class Payments:
             since: Unix seconds before which the occasion cannot have been tried.
         """
         intent = await self._find(bill.customer, occasion, since) or await self._create(bill, occasion)
-        if intent.status in _OVER or intent.status == "canceled" or intent.last_payment_error is not None:
-            # Tried before; a bank is not asked the same question twice.
+        is_other = (intent.amount, _pack(intent)) != (bill.amount, bill.metadata.get(METADATA_PACK, ""))
+        if is_other or intent.status in _OVER or intent.status == "canceled" or intent.last_payment_error is not None:
+            # Tried before, and a bank is not asked the same question twice; or made when something else was sold.
             return await self._ended(intent, None)
         return await self._confirm(intent.id, bill.method, present=present)
+
+    async def known(self, customer: str, occasion: str) -> Charge | None:
+        """The payment of an occasion, by the saved card or by Checkout in its place, that was made or is on its way."""
+        found = await self._find(customer, occasion, 0)
+        return Charge(found.id, _OVER[found.status], _pack(found)) if found and found.status in _OVER else None
+
+    async def is_disputed(self, customer: str, since: int) -> bool:
+        """Whether a payment of theirs is disputed now, or was and lost after `since` (Unix seconds)."""
+        params: Any = {"customer": customer, "limit": 100}
+        while True:
+            listed = await self._connection.read(_charges(params), Priority.PURCHASE)
+            for charge in [row.id for row in listed.data if row.disputed]:
+                if await self._is_open(charge, since):
+                    return True
+            if not listed.has_more:
+                return False
+            params = {**params, "starting_after": listed.data[-1].id}
+
+    async def _is_open(self, charge: str, since: int) -> bool:
+        listed = await self._connection.read(
+            lambda client: client.v1.disputes.list_async({"charge": charge, "limit": 100}), Priority.PURCHASE
+        )
+        return any(row.created >= since if row.status == "lost" else row.status not in _SETTLED for row in listed.data)
 
     async def _create(self, bill: Bill, occasion: str) -> stripe.PaymentIntent:
         params: Any = {
@@ -122,9 +153,10 @@ class Payments:
         if made.status not in (*_OVER, "canceled"):
             made = await self._cancel(made.id)
         if made.status in _OVER:
-            return Charge(made.id, _OVER[made.status])
+            return Charge(made.id, _OVER[made.status], _pack(made))
         code = made.last_payment_error.code if made.last_payment_error is not None else code
-        return Charge(made.id, "authentication_required" if code == "authentication_required" else "declined")
+        outcome: Outcome = "authentication_required" if code == "authentication_required" else "declined"
+        return Charge(made.id, outcome, _pack(made))
 
     async def _cancel(self, intent: str) -> stripe.PaymentIntent:
         try:
@@ -150,11 +182,23 @@ class Payments:
         while True:
             listed = await self._connection.read(_listing(params), Priority.PURCHASE)
             rows = [row for row in listed.data if row.created >= since]
-            found += [row for row in rows if plain(row.metadata).get(METADATA_OCCASION) == occasion]
+            found += [row for row in rows if _is_of(row, occasion)]
             if not listed.has_more or len(rows) < len(listed.data):
                 # Failures may have left several, none of them paid but one; the oldest is the one all agree on.
                 return min(reversed(found), key=_rank, default=None)
             params["starting_after"] = listed.data[-1].id
+
+
+def _is_of(intent: stripe.PaymentIntent, occasion: str) -> bool:
+    marks = plain(intent.metadata)
+    if marks.get(METADATA_OCCASION) == occasion:
+        return True
+    # Checkout's own payments are not ours to confirm or to cancel.
+    return marks.get(METADATA_INSTEAD) == occasion and intent.status in _OVER
+
+
+def _pack(intent: stripe.PaymentIntent) -> str:
+    return plain(intent.metadata).get(METADATA_PACK, "")
 
 
 def _rank(intent: stripe.PaymentIntent) -> int:
@@ -169,3 +213,7 @@ def _listing(params: Any) -> Callable[[stripe.StripeClient], Awaitable[stripe.Li
         return client.v1.payment_intents.list_async(params)
 
     return request
+
+
+def _charges(params: Any) -> Callable[[stripe.StripeClient], Awaitable[stripe.ListObject[stripe.Charge]]]:
+    return lambda client: client.v1.charges.list_async(params)

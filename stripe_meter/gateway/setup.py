@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from stripe_meter.domain.topups import TopUpTerms
 from stripe_meter.gateway.checkout import METADATA_CONSENT
 from stripe_meter.gateway.connection import Connection, plain
 from stripe_meter.gateway.limiter import Priority
@@ -32,10 +33,12 @@ class SetupIntent:
     Attributes:
         id: `seti_…`.
         client_secret: For Stripe's scripts in the browser of this customer, and nobody else.
+        consent: What your page has to say beside its button, where it asks for consent; else empty.
     """
 
     id: str
     client_secret: str = field(repr=False)
+    consent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +48,14 @@ class SavedCard:
     Attributes:
         customer: `cus_…`.
         method: `pm_…`.
-        has_consent: Whether the customer agreed to be charged without being asked.
+        terms: On what terms the customer agreed to be charged without being asked, or None.
         created: Unix seconds at which the setup was begun.
         is_kept: It was made the card to charge already; since then the customer may have chosen another one.
     """
 
     customer: str
     method: str
-    has_consent: bool
+    terms: TopUpTerms | None
     created: int
     is_kept: bool
 
@@ -64,14 +67,14 @@ class Setups:
         self._connection = connection
         self._namespace = namespace
 
-    async def begin(self, customer: str, *, consent: bool) -> SetupIntent:
+    async def begin(self, customer: str, *, consent: TopUpTerms | None) -> SetupIntent:
         """A setup intent for `customer` (`cus_…`); the same one for an hour.
 
         Args:
-            consent: The author's page asks the customer whether they may be charged without being asked.
+            consent: What the author's page asks the customer to agree to.
         """
-        marks = {"stripe_meter": self._namespace, **({METADATA_CONSENT: "off_session"} if consent else {})}
-        name = f"setup:{customer}:{int(consent)}:{int(self._connection.clock.now()) // _SAME_FOR}"
+        marks = {"stripe_meter": self._namespace, **({METADATA_CONSENT: str(consent)} if consent else {})}
+        name = f"setup:{customer}:{consent or 0}:{int(self._connection.clock.now()) // _SAME_FOR}"
         for attempt in range(_TRIES):
             made = await self._create(customer, marks, f"{name}:{attempt}")
             response = made.last_response
@@ -106,7 +109,8 @@ class Setups:
             return None
         if not isinstance(customer, str) or not isinstance(method, str):
             return None
-        return SavedCard(customer, method, METADATA_CONSENT in marks, found.created, _METADATA_KEPT in marks)
+        terms = TopUpTerms.parse(marks.get(METADATA_CONSENT, ""))
+        return SavedCard(customer, method, terms, found.created, _METADATA_KEPT in marks)
 
     async def mark_kept(self, intent: str) -> None:
         """Write on a setup intent that its card was taken in."""

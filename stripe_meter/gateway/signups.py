@@ -5,17 +5,19 @@ Owns making one of them once for each sign-up.
 
 from __future__ import annotations
 
-from stripe_meter.domain.identity import ApiKey
-from stripe_meter.errors import IdempotencyConflict
+from typing import Final
+
 from stripe_meter.gateway.connection import Connection
-from stripe_meter.gateway.customers import Customers
+from stripe_meter.gateway.issuing import Issued, Issuing, Occasion
 from stripe_meter.gateway.limiter import Priority
 
 #: Metadata key of a customer who signed up for free calls.
-METADATA_SIGNUP = "stripe_meter_signup"
+METADATA_SIGNUP: Final = "stripe_meter_signup"
+#: Seconds for which a form that was sent again finds its key, if nobody has seen it.
+_LASTS: Final = 23 * 3600
 
 
-async def sign_up(connection: Connection, customers: Customers, namespace: str, occasion: str) -> ApiKey | None:
+async def sign_up(connection: Connection, issuing: Issuing, namespace: str, occasion: str) -> Issued | None:
     """A new customer with an API key; None when this sign-up has shown its key before.
 
     Args:
@@ -32,7 +34,4 @@ async def sign_up(connection: Connection, customers: Customers, namespace: str, 
         key=f"signup:{occasion}",
         priority=Priority.STRANGER,
     )
-    try:
-        return await customers.issue_key(made.id, once=f"signup:{occasion}", created=int(connection.clock.now()))
-    except IdempotencyConflict:
-        return None
+    return await issuing.issue(made.id, Occasion(f"signup:{occasion}", occasion, made.created, _LASTS))

@@ -1,27 +1,29 @@
 """What a customer agreed to for automatic top-ups, and how many there were: in their metadata.
 
-Owns two values of a customer. `stripe_meter_top_up` is the card they agreed to and when, or `off` and since when; the
-time keeps a purchase that is told of late from switching on what was switched off meanwhile. `stripe_meter_top_ups`
-counts a month.
+Owns two values of a customer. `stripe_meter_top_up` is the card they agreed to, when, and on what terms, or `off` and
+since when; the time keeps a purchase that is told of late from switching on what was switched off meanwhile.
+`stripe_meter_top_ups` counts a month.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain.identity import wallet_name
+from stripe_meter.domain.topups import TopUpTerms
 from stripe_meter.gateway.connection import Connection, plain
 from stripe_meter.gateway.limiter import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-#: Metadata key of a customer: the card for automatic top-ups and when they agreed, `pm_… 1763860000`.
+#: Metadata key of a customer: the card for automatic top-ups, when they agreed and to what,
+#: `pm_… 1763860000 starter 10 999 usd 5`.
 METADATA_TOP_UP: Final = "stripe_meter_top_up"
 _METADATA_COUNT: Final = "stripe_meter_top_ups"
 _OFF: Final = "off"
-#: In place of a moment: not before somebody has paid by hand.
+#: In place of a moment: not before the customer has agreed anew.
 UNTIL_PAID: Final = -1
 
 
@@ -37,6 +39,8 @@ class TopUpState:
         bought: Packs bought in that month.
         failed: Charges that failed in that month.
         not_before: Unix seconds before which nothing is tried, 0, or `UNTIL_PAID`.
+        terms: What they agreed to, or None.
+        since: Unix seconds at which they agreed.
     """
 
     card: str | None
@@ -46,17 +50,19 @@ class TopUpState:
     bought: int = 0
     failed: int = 0
     not_before: int = 0
+    terms: TopUpTerms | None = None
+    since: int = 0
 
     @property
     def waits_for_payment(self) -> bool:
-        """Nothing is tried before somebody has paid by hand."""
+        """Nothing is tried before the customer has agreed anew."""
         return self.not_before == UNTIL_PAID
 
     def of(self, month: str) -> TopUpState:
         """The same in `month`: counts start anew, a pause does not end."""
         if self.month == month:
             return self
-        return TopUpState(self.card, self.default_card, self.wallet, month, not_before=self.not_before)
+        return replace(self, month=month, bought=0, failed=0)
 
 
 class TopUps:
@@ -76,6 +82,7 @@ class TopUps:
         metadata = plain(found.metadata)
         default = None if found.invoice_settings is None else found.invoice_settings.default_payment_method
         month, bought, failed, not_before = _counts(metadata.get(_METADATA_COUNT, ""))
+        _, since, terms = _agreement(metadata)
         return TopUpState(
             agreed_card(metadata),
             default if isinstance(default, str) else None,
@@ -84,6 +91,8 @@ class TopUps:
             bought,
             failed,
             not_before,
+            TopUpTerms.parse(terms),
+            since,
         )
 
     async def note(self, customer: str, state: TopUpState) -> None:
@@ -91,8 +100,8 @@ class TopUps:
         counts = f"{state.month} {state.bought} {state.failed} {state.not_before}"
         await self._write(customer, {_METADATA_COUNT: counts})
 
-    async def agree(self, customer: str, card: str, created: int) -> None:
-        """The customer agreed at `created` (Unix seconds), unless they have decided something later.
+    async def agree(self, customer: str, card: str, terms: TopUpTerms, created: int) -> None:
+        """The customer agreed at `created` (Unix seconds) to these terms, unless they have decided something later.
 
         A pause ends: they have just paid, or set up a card, with their own hands.
         """
@@ -100,12 +109,11 @@ class TopUps:
             lambda client: client.v1.customers.retrieve_async(customer), Priority.PURCHASE
         )
         metadata = plain(found.metadata)
-        known, _, moment = metadata.get(METADATA_TOP_UP, "").partition(" ")
-        since = int(moment) if moment.isdecimal() else 0
+        known, since, _ = _agreement(metadata)
         if getattr(found, "deleted", False) or since > created or (known == _OFF and since == created):
             return
         month, bought, failed, _ = _counts(metadata.get(_METADATA_COUNT, ""))
-        marks = {METADATA_TOP_UP: f"{card} {created}"}
+        marks = {METADATA_TOP_UP: f"{card} {created} {terms}"}
         if month:
             marks[_METADATA_COUNT] = f"{month} {bought} {failed} 0"
         await self._write(customer, marks)
@@ -123,8 +131,15 @@ class TopUps:
 
 def agreed_card(metadata: Mapping[str, str]) -> str | None:
     """`pm_…` that a customer with this metadata agreed to, or None."""
-    card = metadata.get(METADATA_TOP_UP, "").partition(" ")[0]
+    card = _agreement(metadata)[0]
     return card if card.startswith("pm_") else None
+
+
+def _agreement(metadata: Mapping[str, str]) -> tuple[str, int, str]:
+    """The card or `off`, since when, and the terms as they were written."""
+    card, _, rest = metadata.get(METADATA_TOP_UP, "").partition(" ")
+    moment, _, terms = rest.partition(" ")
+    return card, int(moment) if moment.isdecimal() else 0, terms
 
 
 def _counts(text: str) -> tuple[str, int, int, int]:

@@ -15,6 +15,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from stripe_meter.domain.identity import METADATA_WALLET_FOR, wallet_name
+from stripe_meter.domain.offering import SCALES
+from stripe_meter.domain.topups import TopUpTerms
 from stripe_meter.errors import ConfigurationError, StripeRejected
 from stripe_meter.gateway.checkout import METADATA_CONSENT, METADATA_UNITS
 from stripe_meter.gateway.connection import Connection, plain
@@ -77,6 +79,7 @@ class Payment:
         granted: The transaction that gave the credits, or None.
         amount: What was paid, in minor units.
         agreed: The card (`pm_…`) that its owner agreed to for automatic top-ups with this payment, or None.
+        terms: What that owner agreed to, or None.
     """
 
     id: str
@@ -88,6 +91,16 @@ class Payment:
     granted: str | None
     amount: int
     agreed: str | None = None
+    terms: TopUpTerms | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """A paid pack: what was paid, in minor units of `currency`, and the ledger units that were sold."""
+
+    amount: int
+    currency: str
+    units: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +222,7 @@ class Wallets:
         payer = found.customer if isinstance(found.customer, str) or found.customer is None else found.customer.id
         named = await self._named(intent) if is_ours and METADATA_LINK in metadata else None
         method = found.payment_method if isinstance(found.payment_method, str) else None
+        terms = TopUpTerms.parse(metadata.get(METADATA_CONSENT, "")) if is_ours else None
         return Payment(
             found.id,
             named or payer,
@@ -218,7 +232,8 @@ class Wallets:
             found.created,
             metadata.get(METADATA_GRANTED),
             found.amount,
-            method if is_ours and METADATA_CONSENT in metadata else None,
+            None if terms is None else method,
+            terms,
         )
 
     async def _named(self, intent: str) -> str | None:
@@ -250,6 +265,18 @@ class Wallets:
             priority=Priority.PURCHASE,
         )
 
+    async def sales(self) -> list[Sale]:
+        """The packs of this namespace among the account's last hundred payments, newest first."""
+        listed = await self._connection.read(
+            lambda client: client.v1.payment_intents.list_async({"limit": _PAGE}), Priority.CATALOGUE
+        )
+        sold = [(row, plain(row.metadata)) for row in listed.data if row.status == "succeeded"]
+        return [
+            Sale(row.amount, row.currency, int(marks[METADATA_UNITS]))
+            for row, marks in sold
+            if marks.get("stripe_meter") == self._namespace and marks.get(METADATA_UNITS, "").isdecimal()
+        ]
+
     async def terms(self) -> Terms:
         """How credits are counted here, by the packs in the catalogue.
 
@@ -263,7 +290,7 @@ class Wallets:
             for price in listed.data:
                 scale = plain(price.metadata).get("scale")
                 if (price.lookup_key or "").startswith(prefix) and scale is not None:
-                    return Terms(int(scale), price.currency)
+                    return Terms(_scale(scale, price), price.currency)
             if not listed.has_more:
                 raise ConfigurationError(
                     f"no credit pack of namespace {self._namespace!r} is on sale in this Stripe account; "
@@ -278,6 +305,15 @@ class Wallets:
             return int(parsedate_to_datetime(text).timestamp())
         except (TypeError, ValueError):
             return int(self._connection.clock.now())
+
+
+def _scale(text: str, price: stripe.Price) -> int:
+    if text not in map(str, SCALES):
+        raise ConfigurationError(
+            f"metadata scale of {price.lookup_key} is {text!r}, which is no unit of credits; set it back to what "
+            f'`stripe-meter plan server.py` shows: stripe post /v1/prices/{price.id} -d "metadata[scale]=…"'
+        )
+    return int(text)
 
 
 def _listing(wallet: str, params: Any) -> Request[stripe.ListObject[stripe.CustomerBalanceTransaction]]:

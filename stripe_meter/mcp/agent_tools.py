@@ -207,7 +207,7 @@ async def _checkout(engine: Engine, caller: Caller, customer: str | None, plan: 
     pages = await engine.sales.pages(caller)
     if customer is None and caller.is_local:
         return await engine.sales.front.buy_locally(plan, pack, pages)  # recognised by paying
-    return await engine.sales.checkout(customer, plan, pack=pack, pages=pages)
+    return await engine.sales.checkout(customer, plan, pack=pack, pages=pages, may_agree=False)  # read in a chat
 
 
 def _sentences(status: Status) -> str:

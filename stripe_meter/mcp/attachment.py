@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from stripe_meter.domain.refusals import Refusal, billing_unavailable
 from stripe_meter.domain.tools import UNPRICED
+from stripe_meter.domain.unused import unused
 from stripe_meter.enforcement.current import override
 from stripe_meter.errors import ConfigurationError, StripeMeterError
 from stripe_meter.mcp import declared, outside
@@ -99,6 +100,8 @@ class Attachment:
             sold = [d for d in names.values() if d is not None and self._sells(d)]
             tools = [self._priced(declaration) for declaration in sold]
             await engine.prepare(tools)
+            for said in unused(engine.offering, tools):
+                log.warning("%s", said)
             if engine.enabled:
                 for declaration, tool in zip(sold, tools, strict=True):
                     declaration.served = Served(engine, tool)

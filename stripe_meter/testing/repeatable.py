@@ -38,14 +38,16 @@ def repeatable(clock: int, seed: str) -> Iterator[None]:
     uuid = SimpleNamespace(uuid4=lambda: UUID(int=boots.getrandbits(128)))
     lease = SimpleNamespace(uuid4=lambda: UUID(int=leases.getrandbits(128)))
     claim = _but(token_urlsafe=lambda length: f"{claims.getrandbits(8 * length):0{2 * length}x}")
+    parts = Mint._parts
     with ExitStack() as stack:
         stack.enter_context(time_machine.travel(clock, tick=False))
         stack.enter_context(patch.object(tallies, "uuid", uuid))
         stack.enter_context(patch.object(prepaid, "uuid", lease))
         stack.enter_context(patch.object(checkout, "secrets", claim))
         stack.enter_context(patch.object(identity, "secrets", _but(choice=keys.choice)))
-        # A mark comes from the Stripe key, which is another one when the run is replayed.
+        # Marks and keys of occasions come from the Stripe key, which is another one when the run is replayed.
         stack.enter_context(patch.object(Mint, "_mark", lambda _, key: key.secret[-MARK:]))
+        stack.enter_context(patch.object(Mint, "_parts", lambda _, occasion: parts(Mint(seed), occasion)))
         yield
 
 

@@ -47,6 +47,7 @@ async def checkout(visit: Visit) -> Response:
             pages=visit.pages(),
             metadata=_metadata(visit),
             may_change=not visit.has_link,
+            may_agree=not visit.has_link,
             client=visit.client,
         )
     return leave(visit, url)

@@ -75,8 +75,9 @@ def signup(shop: Shop, free: str, token: str) -> str:
     )
 
 
-def portal(shop: Shop, token: str) -> str:
-    """To Stripe's page on which customers manage what they have."""
+def portal(shop: Shop, token: str, *, tops_up: bool) -> str:
+    """To Stripe's page on which customers manage what they have; `tops_up` where packs are bought by themselves."""
+    stop = f"\n{_stop_button(token)}" if tops_up else ""
     return page(
         "Manage your billing",
         f"""<h1>Manage your billing</h1>
@@ -84,25 +85,50 @@ def portal(shop: Shop, token: str) -> str:
 end of its period.</p>
 {_button("portal", token, "", "Open my billing page")}
 {_button("portal", token, "payment_method_update", "Change my card")}
-{_button("portal", token, "subscription_cancel", "Cancel my subscription")}""",
+{_button("portal", token, "subscription_cancel", "Cancel my subscription")}{stop}""",
         shop,
     )
 
 
-def setup(shop: Shop, token: str) -> str:
-    """To Stripe's page that saves a card."""
+def setup(shop: Shop, token: str, consent: str | None) -> str:
+    """To Stripe's page that saves a card; `consent` is what saving it agrees to, where it does."""
+    agreed = "" if consent is None else f"\n<p>By saving it you agree to this: {escape(consent)}</p>"
     return page(
         "Save a card",
         f"""<h1>Save a card</h1>
-<p>On Stripe's page you save a card for later payments. <strong>Nothing is charged today.</strong></p>
+<p>On Stripe's page you save a card for later payments. <strong>Nothing is charged today.</strong></p>{agreed}
 {_button("setup", token, "", "Go on")}""",
         shop,
     )
 
 
-def _button(action: str, token: str, flow: str, says: str) -> str:
+def top_ups(shop: Shop, token: str | None) -> str:
+    """Ends automatic top-ups, of whom the link names, or of whom the API key belongs to."""
+    form = (
+        """<form method="post" action="top-ups">
+<p><input name="key" type="password" autocomplete="off" required aria-label="Your API key" placeholder="smk_…"></p>
+<button>Stop automatic top-ups</button>
+</form>
+<p class="soft">Type in your API key, so that nobody else can do this for you.</p>"""
+        if token is None
+        else _stop_button(token)
+    )
+    return page(
+        "Automatic top-ups",
+        f"""<h1>Automatic top-ups</h1>
+<p>If you agreed that more credits are bought with your card when yours run out, you can end that here.</p>
+{form}""",
+        shop,
+    )
+
+
+def _stop_button(token: str) -> str:
+    return _button("top-ups", token, "", "Stop automatic top-ups", is_quiet=True)
+
+
+def _button(action: str, token: str, flow: str, says: str, *, is_quiet: bool = False) -> str:
     extra = f'\n<input type="hidden" name="flow" value="{flow}">' if flow else ""
-    quiet = ' class="quiet"' if flow else ""
+    quiet = ' class="quiet"' if flow or is_quiet else ""
     return f'<form method="post" action="{action}">\n{_hidden(token)}{extra}\n<button{quiet}>{says}</button>\n</form>'
 
 

@@ -11,10 +11,12 @@ from typing import Final
 
 from starlette.responses import Response
 
-from stripe_meter.enforcement.purchases import Completion
+from stripe_meter.domain.identity import Caller, credential
+from stripe_meter.domain.topups import STOP
+from stripe_meter.enforcement.claims import Completion
 from stripe_meter.web import change as words
 from stripe_meter.web import choose, pages
-from stripe_meter.web.answers import Refused, html
+from stripe_meter.web.answers import Refused, html, json
 from stripe_meter.web.buying import leave
 from stripe_meter.web.visit import Actor, Visit
 
@@ -39,6 +41,8 @@ async def success(visit: Visit) -> Response:
         return html(pages.card_saved(shop))
     if done.already_shown:
         return html(pages.key_was_shown(shop, _did(done)))
+    if done.is_late:
+        return html(pages.key_too_late(shop, _did(done)))
     return html(pages.paid(shop, _did(done)) if done.is_paid else pages.pending(shop))
 
 
@@ -75,7 +79,9 @@ async def change(visit: Visit) -> Response:
 async def portal(visit: Visit) -> Response:
     """The button to the portal."""
     token = visit.link("portal", Actor(await visit.customer("portal")))
-    return html(choose.portal(await visit.shop(), token), to=visit.leaves_for())
+    credits = visit.engine.offering.credits
+    tops_up = credits is not None and credits.refill is not None
+    return html(choose.portal(await visit.shop(), token, tops_up=tops_up), to=visit.leaves_for())
 
 
 async def open_portal(visit: Visit) -> Response:
@@ -93,10 +99,35 @@ async def open_portal(visit: Visit) -> Response:
 async def setup(visit: Visit) -> Response:
     """The button to the page that saves a card."""
     token = visit.link("setup", Actor(await visit.customer("setup")))
-    return html(choose.setup(await visit.shop(), token), to=visit.leaves_for())
+    consent = await visit.engine.sales.consent(_stop(visit))
+    return html(choose.setup(await visit.shop(), token, consent), to=visit.leaves_for())
 
 
 async def open_setup(visit: Visit) -> Response:
     """A Checkout session that saves a card."""
     customer = await visit.customer("setup")
     return leave(visit, await visit.engine.sales.setup(customer, pages=visit.pages()))
+
+
+async def top_ups(visit: Visit) -> Response:
+    """The button that ends automatic top-ups; whoever has only an API key types it in."""
+    actor = await visit.actor("portal")
+    token = None if actor.customer is None else visit.link("portal", actor)
+    return html(choose.top_ups(await visit.shop(), token))
+
+
+async def stop_top_ups(visit: Visit) -> Response:
+    """Nothing is bought by itself any more."""
+    key = visit.sent.get("key")
+    if key is None:
+        customer: str | None = await visit.customer("portal")
+    else:
+        customer = await visit.engine.sales.identify(Caller(credential("k", key), key, client=visit.client))
+    if customer is None:
+        raise Refused(401, "not_known", "This API key is nobody's here; it was revoked, or mistyped.")
+    await visit.engine.sales.stop_top_up(customer)
+    return json({"status": "stopped"}) if visit.is_json else html(pages.top_ups_stopped(await visit.shop()))
+
+
+def _stop(visit: Visit) -> str:
+    return f"{visit.pages()}/{STOP}"

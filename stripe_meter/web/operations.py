@@ -124,6 +124,18 @@ PUBLIC: Final = (
         _ACTING,
         BUYING,
     ),
+    Operation("GET", "/top-ups", managing.top_ups, "End automatic top-ups.", (_TOKEN,), refusals=(401, 404)),
+    Operation(
+        "POST",
+        "/top-ups",
+        managing.stop_top_ups,
+        "Buy nothing by itself any more.",
+        (_TOKEN, Field("key", r"[!-~]{1,300}", "an API key")),
+        ((200, "json"), (200, "page")),
+        _ACTING,
+        BUYING,
+        schema="Status",
+    ),
     Operation("GET", "/signup", buying.signup, "Get a free API key.", refusals=(404,)),
     Operation(
         "POST",

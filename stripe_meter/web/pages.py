@@ -39,6 +39,7 @@ code.key { user-select: all; }
 label { display: block; padding: .75rem .9rem; margin: .75rem 0; border: 1px solid var(--line); border-radius: .5rem;
   overflow-wrap: anywhere; cursor: pointer; }
 label span { display: block; padding-left: 1.6rem; }
+input[name="key"] { width: 100%; padding: .7rem; font: inherit; }
 button { width: 100%; min-height: 3rem; padding: .7rem 1rem; border: 0; border-radius: .5rem; background: var(--ink);
   color: var(--card); font: inherit; font-weight: 600; cursor: pointer; }
 button.quiet { background: none; color: inherit; border: 1px solid var(--line); }
@@ -100,7 +101,19 @@ def key_was_shown(shop: Shop, did: str) -> str:
     return page(
         did,
         f"""<h1>{escape(did)}. Your API key was shown already.</h1>
-<p>A key is shown once. If you did not keep it, ask the seller for a new one; they can revoke the old one.</p>""",
+<p>A key is shown once. If you have never seen it, load this page again in a minute. If you did not keep it, ask the
+seller for a new one; they can revoke the old one.</p>""",
+        shop,
+    )
+
+
+def key_too_late(shop: Shop, did: str) -> str:
+    """They paid, and come for the key when it is not shown any more."""
+    return page(
+        did,
+        f"""<h1>{escape(did)}. Your API key is not shown here any more.</h1>
+<p>This page shows it for a day after paying. If you have none, ask the seller for one, and tell them the e-mail address
+that you paid with. What you bought is yours.</p>""",
         shop,
     )
 
@@ -126,6 +139,16 @@ def card_saved(shop: Shop) -> str:
     return page(
         "Card saved",
         "<h1>Your card is saved.</h1>\n<p>Nothing was charged. You can close this page.</p>",
+        shop,
+    )
+
+
+def top_ups_stopped(shop: Shop) -> str:
+    """Nothing is bought by itself any more."""
+    return page(
+        "Automatic top-ups are stopped",
+        """<h1>Automatic top-ups are stopped.</h1>
+<p>Nothing is bought with your card by itself any more, until you agree to that anew. Your credits stay yours.</p>""",
         shop,
     )
 

@@ -120,6 +120,26 @@ class Shop:
             }
         )
 
+    def order(self, subscription: Any, *lookup_keys: str, plan: str) -> str:
+        """Have a subscription change to `plan` with its next period, as our page does; returns the schedule."""
+        mark = {"stripe_meter": "mcp"}
+        schedules = self.v1.subscription_schedules
+        made = schedules.create({"from_subscription": subscription.id, "metadata": mark})
+        running = made.phases[0]
+        now = {
+            "items": [{"price": item.price} for item in running["items"]],
+            "metadata": subscription.metadata.to_dict(),
+            "start_date": running.start_date,
+            "end_date": running.end_date,
+        }
+        later = {
+            "items": [{"price": self.price(key).id} for key in lookup_keys],
+            "metadata": {**mark, "stripe_meter_plan": plan},
+            "duration": {"interval": "month", "interval_count": 1},
+        }
+        schedules.update(made.id, {"phases": [now, later], "end_behavior": "release"})
+        return str(made.id)
+
     def items(self, subscription: str) -> list[tuple[str, str]]:
         """Item and price of each item."""
         rows = self.v1.subscription_items.list({"subscription": subscription, "limit": 100}).data

@@ -157,6 +157,17 @@ def _edited(shop: Shop) -> None:
     shop.v1.prices.create({**terms, "lookup_key": "mcp.summarize", "transfer_lookup_key": True})
 
 
+def _by_hand(shop: Shop) -> None:
+    """The same by somebody who copied no metadata: nobody's price but theirs."""
+    _edited(shop)
+    shop.v1.prices.update(shop.price("mcp.summarize").id, {"metadata": {"stripe_meter": ""}})
+
+
+def _finer_credits(shop: Shop) -> None:
+    _wallet(shop)
+    shop.write({"summarize": BOTH, "glance": "0.5 credits"}, EVERY_PLAN)
+
+
 def _permission(shop: Shop) -> None:
     shop.stripe.emulator.restrict(KEY, ["rak_billing_meter_write", "rak_webhook_read"])
 
@@ -168,6 +179,8 @@ PLANTED: dict[str, tuple[Callable[[Shop], Any], str, str, str]] = {
     "archived meter": (_archived, "archived_meters", "mcp.summarize", "stripe-meter apply"),
     "aggregation": (_wrong_formula, "wrong_aggregation", "aggregation is count, not sum", "/deactivate"),
     "price edited": (_edited, "prices_that_differ", "Stripe has $5.00", "stripe-meter apply"),
+    "price by hand": (_by_hand, "prices_that_differ", "made by somebody else", '-d "metadata[stripe_meter]=mcp"'),
+    "finer credits": (_finer_credits, "prices_that_differ", "would change their worth", "in your code, choose prices"),
     "lacking item": (_lacking, "lacking_items", "cus_demo_1 lacks mcp.translate", "--subscriptions"),
     "old price": (_old_price, "lacking_items", "cus_demo_1 pays mcp.summarize as an older price", "--subscriptions"),
     "cannot move": (_cannot_move, "lacking_items", "cannot be moved to the price in force of", "at_period_end"),

@@ -88,6 +88,15 @@ def test_an_unknown_customer_is_one_sentence(stripe: EmulatorServer) -> None:
     assert "No such customer" in said
 
 
+def test_who_only_holds_credits_gets_no_key(stripe: EmulatorServer) -> None:
+    """The Dashboard shows two customers for one buyer of credits; a key of the wallet would find no credits."""
+    env = {"STRIPE_METER_EMULATOR": stripe.url}
+    wallet = customer_in(stripe, stripe_meter_wallet_for="cus_owner")
+    said = sentence(run("keys", "create", wallet, env=env))
+    assert "stripe-meter keys create cus_owner" in said
+    assert not stored_keys(metadata(stripe, wallet))
+
+
 def test_a_customer_with_all_their_keys_gets_no_more(stripe: EmulatorServer) -> None:
     """Metadata has room for so many; the sentence says what to do."""
     full = {f"stripe_meter_key_abc{n:03d}": "0" * 64 for n in range(MOST_KEYS)}

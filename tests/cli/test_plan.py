@@ -265,9 +265,33 @@ def test_what_somebody_else_made_is_never_touched(shop: Shop) -> None:
     shop.v1.prices.update(same, {"active": False})
     (shown,) = shop.plan()
     assert (shown["kind"], shown["by_hand"]) == ("unmanaged", True)
-    assert "stripe_meter" in shown["note"]
     assert shop.run("apply", str(shop.file), "--yes").exit_code == 3
     assert shop.price("mcp.summarize").id == other
+    assert f'stripe post /v1/prices/{other} -d "metadata[stripe_meter]=mcp"' in shown["command"]
+    shop.v1.prices.update(other, {"metadata": {"stripe_meter": "mcp"}})
+    shop.apply()
+    assert shop.plan() == []
+
+
+def test_where_apply_would_do_nothing_it_is_not_named(shop: Shop) -> None:
+    """What only a person can decide would stay however often it is typed; both are said where there are both."""
+    _dear_by_hand(shop)
+    alone = shop.run("plan", str(shop.file))
+    assert alone.exit_code == 3
+    assert "1 for you to decide" in alone.stdout
+    assert "stripe-meter apply" not in alone.stdout
+    shop.write({"summarize": "$0.05", "translate": "$0.10"})
+    assert "Make it so: stripe-meter apply" in shop.run("plan", str(shop.file)).stdout
+
+
+def _dear_by_hand(shop: Shop) -> None:
+    """Our price, and then one that somebody made in the Dashboard in its place."""
+    shop.apply()
+    ours = shop.price("mcp.summarize")
+    recurring = {"interval": "month", "usage_type": "metered", "meter": ours.recurring.meter}
+    terms = {"currency": "usd", "unit_amount": 7, "product": ours.product, "recurring": recurring}
+    shop.v1.prices.create({**terms, "lookup_key": "mcp.summarize", "transfer_lookup_key": True})
+    shop.v1.prices.update(ours.id, {"active": False})
 
 
 def test_a_meter_that_counts_wrongly_is_not_built_upon(shop: Shop) -> None:
@@ -317,4 +341,4 @@ def test_credits_that_are_held_keep_their_currency(shop: Shop) -> None:
     shop.v1.customers.create({"metadata": {"stripe_meter_wallet_for": "cus_1"}})
     (shown,) = shop.plan()
     assert shown["by_hand"]
-    assert "keep the currency" in shown["note"]
+    assert "keep the currency" in shown["command"]

@@ -198,6 +198,12 @@ BAD: list[tuple[str, str]] = [
     (HEADER + ROW.replace("look,", "query,-1"), "line 2: units '-1' is no number"),
     (HEADER + ROW.replace("look,", "query,9999999999999"), "is no number"),
     (HEADER + '"2026', "line 2: this is no CSV"),
+    (HEADER + '"' + "2026" * 40_000, "a field has no end; close the quotes"),
+    ("time" * 30_000 + "\n", "timetime…; write time,customer"),
+    (
+        HEADER + ROW.replace("look", "query"),
+        "units is empty, but tool 'query' is priced per row; write how many",
+    ),
 ]
 
 
@@ -212,6 +218,7 @@ def test_a_bad_row_is_one_sentence_with_its_line(tmp_path: Path, text: str, says
     assert says in str(caught.value)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
 
 
 def test_what_is_no_text_file_is_one_sentence(tmp_path: Path) -> None:

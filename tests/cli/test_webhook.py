@@ -72,6 +72,15 @@ def test_rotation_has_two_steps_between_which_both_secrets_are_good(shop: Shop) 
     assert told(shop, "create")["kept"] == [one["id"] for one in new]
 
 
+def test_a_rotation_that_nobody_finished_is_told(shop: Shop) -> None:
+    """--finish would delete the pair that servers may have by now; and an address without endpoints may be mistyped."""
+    said = [shop.run("webhook", "rotate", **THERE).stderr for _ in range(3)]
+    assert "no endpoint led to" in said[0].lower()
+    assert said[1] == ""
+    assert "An earlier rotation was not finished" in said[2]
+    assert "first give every server the secrets shown now" in said[2]
+
+
 def test_an_address_may_be_named(shop: Shop) -> None:
     """A server may be mounted elsewhere; only its own endpoints are touched."""
     other = "http://127.0.0.1:9/else/webhook"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from stripe_meter.emulator import EmulatorServer
 from stripe_meter.enforcement.credits import prepaid
 from stripe_meter.enforcement.engine import Engine
 from stripe_meter.errors import ConfigurationError
+from stripe_meter.testing import reading
 from tests.conftest import a_tool, pay
 from tests.enforcement.test_engine import admitted, refused
 from tests.enforcement.test_refunds import settled
@@ -274,6 +276,76 @@ async def test_a_price_finer_than_the_credits_that_were_sold_is_refused(
     await make_engine(Credits([STARTER])).prepare([a_tool(price="1 credit")])
     with pytest.raises(ConfigurationError, match="finer part of a credit"):
         await make_engine(Credits([STARTER])).prepare([a_tool(price="0.5 credits")])
+
+
+def pack_price(stripe: EmulatorServer) -> dict[str, Any]:
+    """The price that is found as the pack."""
+    return dict(reading.get(stripe.url, "/v1/prices", **{"lookup_keys[0]": "mcp:pack:starter"})["data"][0])
+
+
+def edit_price(stripe: EmulatorServer, id: str, **metadata: str) -> None:
+    """What somebody does to a pack in the Dashboard."""
+    fields: dict[str, object] = {f"metadata[{name}]": value for name, value in metadata.items()}
+    reading.post(stripe.url, f"/v1/prices/{id}", **fields)
+
+
+@pytest.mark.parametrize("credits", ["", "ten", "1000"])
+async def test_a_pack_that_does_not_hold_the_codes_credits_is_not_sold(
+    make_engine: Make, stripe: EmulatorServer, credits: str
+) -> None:
+    """Whoever paid for it would get nothing, or ten times as much, and nobody would hear of it."""
+    tool = a_tool(price="1 credit")
+    await make_engine(Credits([STARTER])).prepare([tool])
+    edit_price(stripe, pack_price(stripe)["id"], credits=credits)
+    said = f"holds {credits or 'no'} credits in Stripe .* but 100 in the code, .* `stripe-meter apply server.py`"
+    with pytest.raises(ConfigurationError, match=said):
+        await make_engine(Credits([STARTER])).prepare([tool])
+
+
+async def test_a_price_made_in_the_dashboard_is_sold_once_it_says_what_it_holds(
+    make_engine: Make, stripe: EmulatorServer
+) -> None:
+    """It took over the name of a pack; the sentence tells what to type, and then its payer gets the credits."""
+    tool = a_tool(price="1 credit")
+    await make_engine(Credits([STARTER])).prepare([tool])
+    known = pack_price(stripe)
+    terms = {"currency": "usd", "unit_amount": 1999, "product": known["product"], "transfer_lookup_key": "true"}
+    made = reading.post(stripe.url, "/v1/prices", lookup_key=known["lookup_key"], **terms)["id"]
+    with pytest.raises(ConfigurationError, match=f"stripe post /v1/prices/{made} -d") as caught:
+        await make_engine(Credits([STARTER])).prepare([tool])
+    edit_price(stripe, made, **dict(re.findall(r'-d "metadata\[(\w+)\]=(\w+)"', str(caught.value))))
+    engine = make_engine(Credits([STARTER]))
+    await engine.prepare([tool])
+    await call(engine, tool, await pay(engine, stripe, tool), 100)
+
+
+async def test_another_unit_of_credits_is_noticed_by_what_was_sold(make_engine: Make, stripe: EmulatorServer) -> None:
+    """An edit from 1 to 10 would make all credits that are held worth a tenth."""
+    tool, engine = a_tool(price="1 credit"), make_engine(Credits([STARTER]))
+    await engine.prepare([tool])
+    caller, price = await pay(engine, stripe, tool), pack_price(stripe)["id"]
+    for scale in ("10", "ten"):
+        edit_price(stripe, price, scale=scale)
+        with pytest.raises(ConfigurationError, match=rf'is {scale}, .* set it back with .* -d "metadata\[scale\]=1"`'):
+            await make_engine(Credits([STARTER])).prepare([tool])
+    edit_price(stripe, price, scale="1")
+    await call(make_engine(Credits([STARTER])), tool, caller, 1)
+
+
+async def test_without_its_finest_price_a_server_serves_the_credits_it_sold(
+    make_engine: Make, stripe: EmulatorServer
+) -> None:
+    """The code could count in whole credits again, but what is held stays in tenths: 99 calls after two halves."""
+    whole, half = a_tool(price="1 credit"), a_tool("half", price="0.5 credits")
+    engine = make_engine(Credits([STARTER]))
+    await engine.prepare([whole, half])
+    caller = await pay(engine, stripe, whole)
+    await call(engine, half, caller, 2)
+    engine.close()
+    later = make_engine(Credits([STARTER]))
+    await later.prepare([whole])
+    await call(later, whole, caller, 99)
+    assert (await refused(later, whole, caller)).reason == "credits_exhausted"
 
 
 async def test_credits_of_one_namespace_are_none_of_another(make_engine: Make, stripe: EmulatorServer) -> None:

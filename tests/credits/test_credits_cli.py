@@ -60,6 +60,23 @@ async def test_a_refused_caller_is_served_after_a_grant(make_engine: Make, strip
     (await admitted(engine, tool, caller)).settle(1)
 
 
+async def test_a_debt_is_shown(make_engine: Make, stripe: EmulatorServer) -> None:
+    """A pack that was used and paid back: nothing is left, and what is missing is said."""
+    env = {"STRIPE_METER_EMULATOR": stripe.url}
+    engine, tool = make_engine(PLAN), a_tool(price="2 credits")
+    caller = await pay(engine, stripe, tool)
+    receipt = (await admitted(engine, tool, caller)).settle(1)
+    assert receipt is not None
+    wallet = await engine.thread.call(lambda gateway: gateway.wallets.of(str(receipt.customer)), 5.0)
+    took = "usd", "refund:1", {"sm": "refund"}, "refunded"
+    await engine.thread.call(lambda gateway: gateway.wallets.add(str(wallet), 2, *took), 5.0)
+    engine.close()
+    shown = json.loads(run("credits", "show", str(receipt.customer), "--json", env=env).stdout)
+    assert (shown["credits"], shown["owed"]) == ("0", "2")
+    text = run("credits", "show", str(receipt.customer), env=env).stdout
+    assert "They owe 2 credits of a payment that went back" in text
+
+
 def test_mistakes_are_one_sentence(stripe: EmulatorServer) -> None:
     """What is wrong and what to type."""
     env = {"STRIPE_METER_EMULATOR": stripe.url}

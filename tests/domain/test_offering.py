@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -15,6 +16,7 @@ from stripe_meter.domain.offering import SCALES, Offering, on_offer
 from stripe_meter.domain.plans import CreditPack, Credits, Free, PayAsYouGo, Plan, Subscription
 from stripe_meter.domain.rates import Rate, parse_price
 from stripe_meter.domain.tools import Tool
+from stripe_meter.domain.unused import unused
 from stripe_meter.errors import ConfigurationError
 
 PACKS = [CreditPack(100, "$9.99", "Starter")]
@@ -214,3 +216,26 @@ def test_what_stands_in_code_and_file_is_the_codes() -> None:
     assert offering.plans[:2] == (PRO, PayAsYouGo(meter="price"))
     assert on_offer(None, [other]).plans == (other,)
     assert on_offer(None, []).plans == (PAYG,)
+
+
+def test_one_name_for_two_kinds_of_plan_is_refused() -> None:
+    """The file's plan would vanish without a word, though it is no other version of the code's."""
+    with pytest.raises(ConfigurationError, match="plan 'pro' is a Subscription in the configuration file, but a PayAs"):
+        on_offer([PayAsYouGo(name="pro")], [PRO])
+
+
+@pytest.mark.parametrize(
+    ("plan", "says"),
+    [
+        (CREDITS, "plan 'credits' is on sale, but can pay for no tool of this server; give one a price such as"),
+        (Free(tools=["basc-*", "look"]), r"Free\(tools=\['basc-\*'\]\) fits no tool with a price here"),
+        (PRO, "feature 'deep' of plan 'pro' is asked for by no tool"),
+    ],
+)
+def test_what_is_on_offer_for_nothing_is_said(plan: Plan, says: str) -> None:
+    """A typing error in a name shows nowhere else, and a pack that no tool takes is bought in vain."""
+    tools = [a_tool("$0.05"), a_tool("$0.05", "basic-look")]
+    (said,) = unused(Offering([PAYG, plan]), tools)
+    assert re.match(says, said)
+    serving = [*tools, a_tool("1 credit", "basc-look"), a_tool(name="deep-look", feature="deep")]
+    assert unused(Offering([PAYG, plan]), serving) == []

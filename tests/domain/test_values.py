@@ -25,7 +25,13 @@ from stripe_meter.errors import ConfigurationError, PaymentRequired
     [
         ({"name": "so much: fun"}, "cannot name a meter"),
         ({"name": "x" * 61}, "cannot name a meter"),
-        ({"max_units": 0}, "bills nothing"),
+        ({"max_units": 0}, "max_units=0 cannot be used; write a whole number, at least 1"),
+        ({"max_units": 1.5}, r"max_units=1\.5 cannot be used; write a whole number"),
+        ({"max_units": float("nan")}, "max_units=nan cannot be used"),
+        ({"max_units": True}, "max_units=True cannot be used"),
+        ({"max_units": "100"}, "max_units='100' cannot be used"),
+        ({"units": 5}, "units=5 counts nothing; write a function"),
+        ({"name": 5}, "name=5 cannot name a tool"),
         ({"units": lambda call: 1}, "priced per call"),
     ],
 )

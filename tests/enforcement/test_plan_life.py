@@ -15,7 +15,7 @@ import pytest
 import stripe_meter.gateway
 from stripe_meter.domain.identity import Caller
 from stripe_meter.domain.offering import Retired
-from stripe_meter.domain.plans import PayAsYouGo, Plan, Subscription
+from stripe_meter.domain.plans import Free, PayAsYouGo, Plan, Subscription
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.emulator.errors import JSON
 from stripe_meter.enforcement.engine import Engine
@@ -287,6 +287,20 @@ async def test_a_plan_that_is_gone_with_every_other_one_leads_to_what_is_sold(
         f"Your plan 'pro' {Retired('pro').outcome}. The calls of your plan (2) are used until"
     )
     assert ".pay-as-you-go." in str(refusal.checkout_url)
+
+
+async def test_a_subscriber_hears_of_both_allowances(make_engine: Make, stripe: EmulatorServer) -> None:
+    """Free calls and those of the plan are used: the refusal says when each begins anew, not of the free ones alone."""
+    plan = Subscription("pro", "$10/month", included=2)
+    engine = await shop(make_engine, stripe, Free(calls=1), plan, Subscription("max", "$20/month", included=100))
+    await engine.prepare([a_tool()])
+    customer = await engine.sales.identify(someone())
+    page = await engine.sales.checkout(customer, "pro", pages="http://127.0.0.1:9")
+    await back(engine, stripe.complete_checkout(page))
+    for _ in range(3):
+        (await admitted(engine, a_tool(), someone())).settle(1)
+    text = (await refused(engine, a_tool(), someone())).text
+    assert text.index("Your free calls (1) are used until") < text.index("The calls of your plan (2) are used until")
 
 
 async def test_an_old_price_keeps_its_old_terms(make_engine: Make, stripe: EmulatorServer) -> None:

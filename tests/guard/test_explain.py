@@ -207,6 +207,29 @@ async def test_every_pocket_says_why_it_does_not_pay(seller: Seller, monkeypatch
     assert [(p["name"], p["pays"]) for p in found["pockets"]] == [("free calls", True)]
 
 
+async def test_an_automatic_top_up_counts_as_served(seller: Seller) -> None:
+    """An empty wallet is filled by the next call as often as its owner agreed, so that is what is explained."""
+    seller.sells('[Credits([CreditPack(1, "$9.99", "One")], top_up="One", top_up_limit=1)]', "1 credit")
+    caller, customer = await seller.payer()
+    assert await seller.call(caller) is None
+    found = await seller.data(customer)
+    assert found["served"]
+    assert "The next call buys One for them." in found["pockets"][0]["why"]
+    assert await seller.call(caller) is None
+    found = await seller.data(customer)
+    assert not found["served"]
+    assert "The automatic top-ups of this month (1) are used." in found["pockets"][0]["why"]
+    assert await seller.call(caller) is not None
+
+
+async def test_a_catalogue_that_is_not_there_is_not_called_live(seller: Seller) -> None:
+    """With a stand-in or a test key, nobody is sent looking in their live account."""
+    seller.sells("[PayAsYouGo()]")
+    status, said = await seller.explain("cus_nobody")
+    assert status == 1
+    assert "not set up in this Stripe account" in said
+
+
 async def test_asking_changes_nothing_in_stripe(seller: Seller) -> None:
     """It is a question: every request is a GET."""
     seller.sells('[Free(calls=1), Credits([CreditPack(2, "$9.99", "Two")]), PayAsYouGo()]', ("$0.05", "1 credit"))

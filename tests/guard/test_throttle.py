@@ -82,6 +82,22 @@ async def test_a_refused_call_costs_nothing(make_engine: Callable[..., Engine], 
     assert offer.purse.used == 3
 
 
+async def test_what_one_limit_refuses_the_other_does_not_count(make_engine: Callable[..., Engine], stripe: Any) -> None:
+    """Somebody who calls too fast for their plan must not lose the hour's calls by it."""
+    plan = Subscription("pro", "$49/month", included=5000, rate_limit="2/day")
+    engine, tool = make_engine(plan, rate_limit="100/hour"), a_tool(price="1 call")
+    caller = await pay(engine, stripe, tool)
+    *_, refused = await served(engine, tool, caller, 20)
+    assert refused is not None
+    assert "At most 2 calls a day" in refused.text
+    account = engine._callers.verified(caller.credential)
+    assert account is not None
+    overall, _ = account.offers[tool.name].gauge.windows
+    for _ in range(20):
+        assert engine.admit_warm(tool, caller) is None
+    assert overall._counting.get_window_stats(overall.item, *overall.key).remaining == 98
+
+
 async def test_after_the_window_calls_are_served_again(
     make_engine: Callable[..., Engine], stripe: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

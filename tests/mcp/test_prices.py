@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stripe_meter import Free, PayAsYouGo, StripeMeter
+from stripe_meter import CreditPack, Credits, Free, PayAsYouGo, StripeMeter
 from stripe_meter.errors import ConfigurationError
 from stripe_meter.mcp.decorator import metered
 from tests.mcp.steps import PRICE, RECEIPT, REFUSED, Make, text_of, tool_of
@@ -126,6 +126,26 @@ async def test_a_price_for_a_tool_that_is_not_there_is_said(
         async with framework.client(server):
             pass
     assert "prices name sumarize, which this server does not list" in caplog.text
+
+
+async def test_what_is_on_offer_for_nothing_is_said_at_the_start(
+    framework: Any, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A pack that no tool takes would be bought in vain; a glob with a typing error makes nothing free."""
+    server = framework.server()
+
+    @tool_of(server)
+    @metered("$0.05")
+    async def summarize() -> str:
+        return ""
+
+    make(PayAsYouGo(), Credits([CreditPack(100, "$9.99", "Starter")]), Free(tools=["sumar*"])).attach(server)
+    with caplog.at_level(logging.WARNING, logger="stripe_meter"):
+        async with framework.client(server):
+            pass
+    said = [record.getMessage() for record in caplog.records if record.name == "stripe_meter"]
+    assert "plan 'credits' is on sale, but can pay for no tool of this server; give one a price" in said[0]
+    assert said[1:] == ["Free(tools=['sumar*']) fits no tool with a price here; look for a typing error"]
 
 
 @pytest.mark.usefixtures("paid")

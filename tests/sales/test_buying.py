@@ -8,6 +8,7 @@ import pytest
 
 from stripe_meter import Credits
 from stripe_meter.enforcement.selling import Bought
+from stripe_meter.errors import ConfigurationError
 from tests.sales.conftest import ALICE, ASKS_ALWAYS, BIG, FAILS_LATER, STARTER, Open
 
 pytestmark = pytest.mark.anyio
@@ -55,3 +56,30 @@ async def test_a_card_that_does_not_pay_leads_to_checkout(open_shop: Open, card:
     assert [row["amount_received"] for row in shop.rows("payment_intent")] == [0, 999]
     assert await shop.is_served(times=2)
     assert (await shop.refusal()).reason == "credits_exhausted"
+    # Whoever asks again for what was paid by the link in the card's place has it.
+    paid = await shop.billing.buy(ALICE, "Starter", once="1")
+    assert paid == Bought(shop.rows("payment_intent")[1]["id"])
+    assert len(shop.rows("payment_intent")) == 2
+
+
+async def test_without_a_card_one_occasion_is_still_one_payment(open_shop: Open) -> None:
+    """An author who asks again after the link was paid, days later and from another process, gets no second link."""
+    shops = [await open_shop(CREDITS) for _ in range(2)]
+    await shops[0].pay(str((await shops[0].billing.buy(ALICE, "Starter", once="order 17")).url))
+    shops[0].stripe.advance(36 * 3600)
+    [payment] = shops[0].rows("payment_intent")
+    for shop in shops:
+        assert await shop.billing.buy(ALICE, "Starter", once="order 17") == Bought(payment["id"])
+    assert (await shops[1].billing.buy(ALICE, "Starter", once="order 18")).url is not None
+
+
+async def test_an_occasion_names_one_purchase(open_shop: Open) -> None:
+    """Another pack under the same name is a mistake of the author's and was not paid; no name is one too."""
+    shop = await open_shop(CREDITS)
+    await shop.pay(await shop.billing.save_card(ALICE))
+    await shop.billing.buy(ALICE, "Starter", once="order 17")
+    with pytest.raises(ConfigurationError, match="named another purchase before"):
+        await shop.billing.buy(ALICE, "Big", once="order 17")
+    with pytest.raises(ConfigurationError, match="names no occasion"):
+        await shop.billing.buy(ALICE, "Big", once=" ")
+    assert [row["amount"] for row in shop.rows("payment_intent")] == [999]

@@ -8,6 +8,7 @@ import pytest
 
 from stripe_meter import PayAsYouGo, Subscription
 from stripe_meter.errors import NotForSale, StripeRejected
+from tests.conftest import PAGES
 from tests.sales.conftest import ALICE, GOOD, Open
 
 pytestmark = pytest.mark.anyio
@@ -51,6 +52,14 @@ async def test_asked_twice_it_is_one_link(open_shop: Open) -> None:
     card = await shop.billing.portal(ALICE, flow="payment_method_update")
     assert len(set(urls)) == 1
     assert card not in urls
+
+
+async def test_who_comes_back_is_not_told_that_nothing_was_paid(open_shop: Open) -> None:
+    """Many come from the portal after paying an invoice."""
+    shop = await open_shop(BASIC, price="1 call")
+    await shop.pay(await shop.billing.checkout(ALICE))
+    await shop.billing.portal(ALICE)
+    assert [row["return_url"] for row in shop.rows("billing_portal.session")] == [f"{PAGES}/billing/done"]
 
 
 async def test_the_whole_portal_changes_the_card(open_shop: Open) -> None:

@@ -9,12 +9,14 @@ import pytest
 
 from stripe_meter import CreditPack, Credits
 from stripe_meter.enforcement.gate import Admission
-from stripe_meter.errors import ConfigurationError
+from stripe_meter.errors import ConfigurationError, NotForSale
 from tests.sales.conftest import ALICE, ASKS_ALWAYS, BIG, FAILS_LATER, REFILLED, STARTER, Counter, Open
 
 pytestmark = pytest.mark.anyio
 
 DAY = 86_400
+#: Pays, and is disputed a moment later.
+DISPUTES = "4000000000000259"
 
 
 async def agreed(open_shop: Open, card: str | None = None) -> Counter:
@@ -117,7 +119,7 @@ async def test_a_declined_card_is_tried_again_after_a_day(open_shop: Open) -> No
     assert len(shop.rows("payment_intent")) == 3
 
 
-async def test_3d_secure_pauses_until_they_paid_themselves(open_shop: Open) -> None:
+async def test_3d_secure_pauses_until_they_agree_anew(open_shop: Open) -> None:
     """No page of ours could ask the bank's question: the payment is cancelled and the same pack offered by link."""
     shop = await agreed(open_shop, ASKS_ALWAYS)
     refusal = await shop.refusal()
@@ -128,8 +130,85 @@ async def test_3d_secure_pauses_until_they_paid_themselves(open_shop: Open) -> N
     assert len(shop.rows("payment_intent")) == 2
     await shop.pay(str(refusal.checkout_url))
     assert paid(shop) == 2
-    assert await shop.is_served(times=4)
+    assert await shop.is_served(times=2)
+    assert (await shop.refusal()).reason == "credits_exhausted"
+    await shop.pay(await shop.billing.save_card(ALICE))
+    assert await shop.is_served(times=2)
     assert paid(shop) == 3
+
+
+@pytest.mark.parametrize(
+    ("plan", "more"),
+    [
+        (Credits([STARTER, BIG], top_up="Big", top_up_limit=2), 0),
+        (Credits([STARTER], top_up="Starter", top_up_limit=9), 2),
+    ],
+    ids=["another pack", "more often"],
+)
+async def test_other_terms_than_agreed_charge_nobody(open_shop: Open, plan: Credits, more: int) -> None:
+    """A seller who changes the terms has no consent to the new ones; who agreed before gets a link instead."""
+    await agreed(open_shop)
+    shop = await open_shop(plan)
+    assert await shop.is_served(times=2 * more)
+    refusal = await shop.refusal()
+    assert refusal.reason == "credits_exhausted"
+    assert refusal.checkout_url is not None
+    assert [row["amount_received"] for row in shop.rows("payment_intent")] == [999] * (1 + more)
+    await shop.pay(await shop.billing.save_card(ALICE))
+    later(shop, 120)
+    assert await shop.is_served()
+
+
+@pytest.mark.parametrize(("debt", "bought"), [(2, 0), (1, 1)], ids=["not enough", "enough"])
+async def test_one_need_is_one_payment(open_shop: Open, debt: int, bought: int) -> None:
+    """A wallet in debt after a refund must not take pack after pack: one that is not enough is not bought at all."""
+    shop = await agreed(open_shop)
+    shop.billing.close()
+    [wallet] = {row["customer"] for row in shop.rows("customer_balance_transaction")}
+    shop.post(f"/v1/customers/{wallet}/balance_transactions", amount=str(debt), currency="usd")
+    shop = await open_shop(REFILLED)
+    assert await shop.is_served() is bool(bought)
+    assert paid(shop) == 1 + bought
+
+
+async def test_a_disputed_card_is_charged_no_more(open_shop: Open) -> None:
+    """Whoever takes one payment back through the bank gets no other one, also where calls go on during disputes."""
+    shop = await agreed(open_shop, DISPUTES)
+    assert await shop.is_served(times=2)
+    shop.stripe.settle()
+    assert "A payment of yours is disputed" in (await shop.refusal()).text
+    [dispute] = shop.rows("dispute")
+    shop.post(f"/v1/disputes/{dispute['id']}", **{"evidence[uncategorized_text]": "winning_evidence", "submit": "true"})
+    later(shop, 120)
+    assert await shop.is_served()
+
+
+async def test_who_pays_by_a_refusals_link_agrees_to_nothing(open_shop: Open) -> None:
+    """Anybody who was sent the link may pay by it; their card is not charged again, and what was stopped stays so."""
+    shop = await agreed(open_shop)
+    later(shop, 5)
+    await shop.billing.stop_top_up(ALICE)
+    url = str((await shop.refusal()).checkout_url)
+    assert "bought with this card" not in shop.visit(url).text
+    await shop.pay(url)
+    assert await shop.is_served(times=2)
+    assert (await shop.refusal()).reason == "credits_exhausted"
+    assert paid(shop) == 2
+    assert (await shop.billing.buy(ALICE, "Starter", once="1")).payment is None
+
+
+async def test_a_page_of_the_authors_own_says_what_is_agreed(open_shop: Open) -> None:
+    """Consent is to something: the sentence to be shown comes with the intent, and where nothing is on offer, none."""
+    shop = await open_shop(REFILLED)
+    begun = await shop.billing.setup_intent(ALICE, consent=True)
+    assert "for $9.99, at most 2 times a month, until you stop it at" in begun.consent
+    shop.confirm_setup(begun.id, "pm_card_visa")
+    await shop.billing.card_saved(begun.id)
+    [metadata] = [row["metadata"] for row in shop.rows("customer")]
+    assert metadata["stripe_meter_top_up"].endswith(" starter 2 999 usd 2")
+    plain = await open_shop(Credits([STARTER]))
+    with pytest.raises(NotForSale, match="nothing is bought by itself here"):
+        await plain.billing.setup_intent(ALICE, consent=True)
 
 
 async def test_two_processes_with_one_need_buy_one_pack(open_shop: Open) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
+import httpx
 import pytest
 
 from stripe_meter import Credits, Subscription
@@ -27,6 +28,12 @@ async def mounted(open_shop: Open, *plans: Credits | Subscription, price: str = 
     start, reads = engine._accounts.monotonic(), count()
     engine._accounts.monotonic = lambda: start + 30.0 * next(reads)
     return shop
+
+
+def end_subscription(shop: Counter) -> None:
+    """At once, in the Dashboard."""
+    (subscription,) = shop.rows("subscription")
+    httpx.delete(f"{shop.stripe.url}/v1/subscriptions/{subscription['id']}", auth=("sk_test_emulator", ""))
 
 
 async def is_noticed(shop: Counter) -> bool:
@@ -69,6 +76,18 @@ async def test_a_plan_bought_at_another_process_is_noticed(open_shop: Open) -> N
     a, b = [await mounted(open_shop, BASIC, PRO, price="1 call") for _ in range(2)]
     assert (await b.refusal()).reason == "payment_required"
     a.stripe.complete_checkout(await a.billing.checkout(ALICE, "basic"))
+    assert await is_noticed(b)
+
+
+async def test_who_subscribed_again_elsewhere_is_noticed(open_shop: Open) -> None:
+    """Cancelled in the Dashboard and bought anew at another process, where no credits are on offer."""
+    small = Subscription("basic", "$5/month", included=1)
+    a, b = [await mounted(open_shop, small, PRO, price="1 call") for _ in range(2)]
+    await a.pay(await a.billing.checkout(ALICE, "basic"))
+    assert await b.is_served()
+    assert "/billing/change?" in str((await b.refusal()).checkout_url)
+    end_subscription(a)
+    await a.pay(await a.billing.checkout(ALICE, "pro"))
     assert await is_noticed(b)
 
 

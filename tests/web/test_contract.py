@@ -83,6 +83,7 @@ PAGES: dict[str, Page] = {
     "/links": "plans",
     "/portal": "portal",
     "/setup": "setup",
+    "/top-ups": "portal",
     "/signup": "signup",
 }
 

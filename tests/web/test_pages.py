@@ -14,13 +14,14 @@ from starlette.responses import PlainTextResponse, Response
 
 from stripe_meter import StripeMeter
 from stripe_meter.domain.identity import Caller
-from stripe_meter.domain.plans import Plan
+from stripe_meter.domain.plans import CreditPack, Credits, Plan
 from stripe_meter.domain.refusals import Refusal
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.enforcement.engine import Engine
 from stripe_meter.enforcement.gate import Admission
 from stripe_meter.settings import Settings
 from stripe_meter.web.local import serve_pages
+from stripe_meter.web.routes import app
 from tests.conftest import PAGES, a_tool, stranger, with_key
 from tests.web.conftest import BASIC, FREE, PACKS, PRO, Site
 
@@ -108,6 +109,63 @@ async def test_a_program_gets_json(site: Site) -> None:
             assert answer.json()["url"].startswith(site.stripe.url)
     assert {row["customer"] for row in site.rows("billing_portal.session")} == {customer}
     assert {row["customer"] for row in site.rows("checkout.session")} == {customer}
+
+
+@pytest.mark.parametrize("way", ["typed key", "portal button", "program"])
+async def test_a_customer_ends_automatic_top_ups(site: Site, way: str) -> None:
+    """They agreed "until you stop it", so it takes nobody's help; and nobody does it for them."""
+    customer, key = await site.customer()
+    async with site.client(**({"x-api-key": key} if way == "program" else {})) as client:
+        if way == "typed key":
+            assert 'name="key"' in (await client.get("top-ups")).text
+            assert (await client.post("top-ups", data={"key": key[:-1] + "~"})).status_code == 401
+            assert (await client.post("top-ups", data={"token": "nobody"})).status_code == 404
+            answer = await client.post("top-ups", data={"key": key})
+        elif way == "portal button":
+            answer = await client.post("top-ups", data={"token": site.token("portal", customer)})
+        else:
+            answer = await client.post("top-ups", json={})
+    assert (answer.status_code, "stopped" in answer.text) == (200, True)
+    [row] = [row for row in site.rows("customer") if row["id"] == customer]
+    assert row["metadata"]["stripe_meter_top_up"].startswith("off ")
+
+
+async def test_our_pages_say_what_saving_a_card_agrees_to(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """Before the button, not only on Stripe's page behind it; and the way out is beside the way in."""
+    engine = make_engine(Credits([CreditPack(100, "$9.99", "Starter")], top_up="Starter", top_up_limit=1))
+    await engine.prepare([a_tool(price="1 credit")])
+    site = Site(engine, stripe, app(engine, "/billing"))
+    _, key = await site.customer()
+    async with site.client(**{"x-api-key": key}) as client:
+        saving, managing = await client.get("setup"), await client.get("portal")
+    said = "100 more are bought with this card for $9.99, at most once a month, until you stop it at"
+    assert f"{said} {PAGES}/billing/top-ups." in saving.text
+    assert 'action="top-ups"' in managing.text
+
+
+async def test_the_link_of_a_refusal_asks_for_no_consent(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """Whoever was sent it may pay by it, and must not have agreed to pay for this customer from then on."""
+    packs = [CreditPack(100, "$9.99", "Starter"), CreditPack(1000, "$79", "Large")]
+    engine = make_engine(Credits(packs, top_up="Starter", top_up_limit=1))
+    await engine.prepare([a_tool(price="1 credit")])
+    site = Site(engine, stripe, app(engine, "/billing"))
+    customer, key = await site.customer()
+    async with site.client() as client:
+        form = {"token": site.token("plans", customer), "choice": "credits:large"}
+        by_link = await client.post("checkout", data=form)
+        assert "bought with this card" not in (await get(by_link.headers["location"]))
+    async with site.client(**{"x-api-key": key}) as client:
+        by_key = await client.post("checkout", json={"pack": "large"})
+    assert "bought with this card" in (await get(by_key.json()["url"]))
+
+
+async def get(url: str) -> str:
+    async with httpx.AsyncClient() as client:
+        return (await client.get(url)).text
 
 
 async def test_what_is_not_on_offer_is_told_as_such(site: Site) -> None:

@@ -187,6 +187,20 @@ async def test_a_link_that_was_changed_or_is_old_does_nothing(make_engine: Make,
     assert not rows(stripe, "subscription_schedule")
 
 
+async def test_a_link_to_a_subscription_that_has_ended_is_not_given_again(
+    make_engine: Make, stripe: EmulatorServer
+) -> None:
+    """Ended in the Dashboard and nobody told us: its page says so, and the next refusal sells a new one."""
+    engine, caller = await subscriber(make_engine, stripe, BASIC, PRO)
+    path = await link(engine, caller)
+    [row] = rows(stripe, "subscription")
+    async with httpx.AsyncClient(base_url=stripe.url, auth=("sk_test_x", "")) as api:
+        await api.delete(f"/v1/subscriptions/{row['id']}")
+    async with browser(engine) as client:
+        assert (await client.get(path)).status_code == 404
+    assert str((await refused(engine, a_tool(), caller)).checkout_url).startswith(stripe.url)
+
+
 async def test_when_stripe_is_away_the_page_asks_to_come_back(make_engine: Make, stripe: EmulatorServer) -> None:
     """Nothing half-done: the same link works a moment later."""
     engine, caller = await subscriber(make_engine, stripe, BASIC, PRO)

@@ -17,7 +17,7 @@ from stripe_meter.enforcement.accounts import FRESH, FRESH_WHEN_TOLD
 from stripe_meter.enforcement.engine import Engine
 from stripe_meter.enforcement.webhooks import inbox
 from stripe_meter.enforcement.webhooks.table import SNAPSHOT, THIN
-from tests.conftest import a_tool, pay
+from tests.conftest import PAGES, a_tool, pay
 from tests.enforcement.test_engine import admitted, refused, someone
 from tests.webhooks.conftest import address, deliver, events, send, sender, until, worked_off
 from tests.webhooks.story import DAY, UNITS, Story, books_of, ledger
@@ -135,13 +135,32 @@ async def test_a_dispute_stops_its_customer_until_it_is_won(
 async def test_the_seller_may_go_on_serving_in_a_dispute(
     make_hooked: Make, stripe: EmulatorServer, client: sdk.StripeClient
 ) -> None:
-    """`pause_on_dispute=False`: the credits go all the same."""
+    """`pause_on_dispute=False`: the credits go all the same, and the mark that stays stops nobody."""
     engine = make_hooked(pause_on_dispute=False)
     caller = await pay(engine, stripe, PACK, card="4000000000000259")
     stripe.advance(1)
     await deliver(engine, events(stripe, "charge.dispute.created"))
-    assert books_of(stripe, customer_of(caller)) == (0, False)
+    assert books_of(stripe, customer_of(caller)) == (0, True)
     assert (await refused(engine, PACK, caller)).reason == "credits_exhausted"
+
+
+async def test_the_seller_may_change_their_mind_in_a_dispute(
+    make_hooked: Make, stripe: EmulatorServer, client: sdk.StripeClient
+) -> None:
+    """Switched off while a dispute is open, the pause ends at once; and the mark goes when the dispute is won."""
+    strict = make_hooked()
+    caller = await pay(strict, stripe, PACK)
+    link = await strict.sales.checkout(customer_of(caller), pack="Starter", pages=PAGES)
+    stripe.complete_checkout(link, card="4000000000000259")
+    stripe.advance(1)
+    await deliver(strict, events(stripe, "charge.dispute.created"))
+    assert "is disputed" in (await refused(strict, PACK, caller)).text
+    lenient = make_hooked(pause_on_dispute=False)
+    (await admitted(lenient, PACK, caller)).settle(1)
+    (dispute,) = client.v1.disputes.list().data
+    client.v1.disputes.update(dispute.id, {"evidence": {"uncategorized_text": "winning_evidence"}})
+    await deliver(lenient, events(stripe, "charge.dispute.closed"))
+    (await admitted(make_hooked(), PACK, caller)).settle(1)
 
 
 async def test_a_dispute_stops_nobody_who_is_not_our_customer(
@@ -174,7 +193,11 @@ async def test_a_refunded_pack_is_a_debt_where_it_was_used(
     await settled(told, stripe)
     await told.thread.call(lambda _: told._decision.prepaid.give_back(), 5.0)
     fresh = make_hooked()
-    assert (await refused(fresh, PACK, caller)).reason == "credits_exhausted"
+    refusal = await refused(fresh, PACK, caller)
+    assert refusal.reason == "credits_exhausted"
+    assert "you owe 30 credits of a payment that went back, so 31 credits are missing" in refusal.text
+    (pocket,) = [p for p in (await fresh.desk.status(customer)).pockets if p.name == "credits"]
+    assert "30 credits are owed of a payment that went back" in pocket.why
     told.close()
     assert books_of(stripe, customer) == (-30, False)
 

@@ -93,8 +93,8 @@ def cancelling(case: Case) -> Said:
 
 def sold_without_key(case: Case) -> Said:
     for customer in case.evidence.keyless:
-        cost = "they paid by a payment link and cannot use what they bought"
-        yield f"{customer} bought credits and has no API key", cost, f"stripe-meter keys create {customer}"
+        cost = "they did not come back to the page that shows it, and cannot use what they bought without it"
+        yield f"{customer} has paid and was shown no API key", cost, f"stripe-meter keys create {customer}"
 
 
 def small_bills(case: Case) -> Said:

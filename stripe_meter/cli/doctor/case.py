@@ -61,7 +61,12 @@ class Case:
         """As `plan` shows them; nothing without a target, or where the catalogue could not be read."""
         if self.target is None or self.evidence.inventory is None:
             return []
-        return changes(self.desired, self.evidence.inventory, self.evidence.subscribers)
+        return changes(
+            self.desired,
+            self.evidence.inventory,
+            self.evidence.subscribers,
+            credits_sold=bool(self.evidence.wallets),
+        )
 
     @property
     def inventory(self) -> Inventory:

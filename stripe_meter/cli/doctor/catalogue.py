@@ -23,7 +23,7 @@ def unheard_events(case: Case) -> Said:
 
 def archived_meters(case: Case) -> Said:
     wanted = {spec.event_name for spec in case.desired.blueprint.meters}
-    held = {item.meter for one in case.evidence.subscribers for item in one.items}
+    held = {item.meter for one in case.evidence.subscribers for item in (*one.items, *one.next_items)}
     for meter in case.inventory.meters:
         listening = case.inventory.meter(meter.event_name)
         if not meter.active and (meter.id in held or (meter.event_name in wanted and listening is meter)):
@@ -46,7 +46,9 @@ def prices_that_differ(case: Case) -> Said:
     for change in case.differences:
         if change.what == "price" and change.differences:
             told = "; ".join(f"{one.field}: Stripe has {one.stripe}, the code {one.code}" for one in change.differences)
-            mend = case.apply if change.is_work else f"stripe post /v1/prices/{change.id} -d lookup_key="
+            if change.note and not change.is_work:
+                told += f" ({change.note})"
+            mend = case.apply if change.is_work else change.command or change.note
             yield f"price {change.name}: {told}", "Stripe's terms are billed, whatever the code says", mend
 
 
@@ -54,7 +56,7 @@ def missing_objects(case: Case) -> Said:
     lacking = [
         f"{one.what} {one.name}"
         for one in case.differences
-        if one.kind == "create" and one.what in ("price", "feature")
+        if one.kind == "create" and one.is_work and one.what in ("price", "feature")
     ]
     if lacking:
         yield f"not set up: {some(lacking)}", "with a live key their tools are refused to everybody", case.apply

@@ -4,7 +4,7 @@
     customer   any name of yours
     plan       name of a plan on offer; empty for a customer who bought none
     tool       billing identity of the tool, as `@metered` names it
-    units      what the call counted, for tools priced per something; empty or 1 for the others
+    units      what the call counted, for tools priced per something (empty where it failed); empty or 1 for the others
     outcome    ok, failed (the tool raised or answered an error) or cancelled
 
 Owns reading it. Every mistake is one sentence with the file and the line.
@@ -30,6 +30,7 @@ _OUTCOMES: Final = ("ok", "failed", "cancelled")
 MOST_ROWS: Final = 200_000
 _YEARS: Final = range(2000, 2071)
 _LONGEST_NAME: Final = 60
+_LONGEST_SENTENCE: Final = 300
 _MOST_UNITS: Final = 10**12
 
 
@@ -106,6 +107,8 @@ class _Reader:
                     yield self._row([field.strip() for field in fields])
         except csv.Error as error:
             self._line = reader.line_num
+            if "field limit" in str(error):
+                raise self._wrong("a field has no end", "close the quotes of a text that begins in it") from None
             raise self._wrong(f"this is no CSV ({error})", "quote texts with commas in them") from None
 
     def _row(self, fields: list[str]) -> Row:
@@ -120,9 +123,8 @@ class _Reader:
         if not customer or len(customer) > _LONGEST_NAME or not customer.isprintable():
             raise self._wrong(f"customer {customer[:_LONGEST_NAME]!r} is no name", "write 1 to 60 characters")
         known = self._plan(customer, plan)
-        return Row(
-            self._line, self._time(time), customer, known, tool, self._units(tool, units), cast("Outcome", outcome)
-        )
+        moment, counted = self._time(time), self._units(tool, units, outcome)
+        return Row(self._line, moment, customer, known, tool, counted, cast("Outcome", outcome))
 
     def _time(self, text: str) -> datetime:
         try:
@@ -153,10 +155,13 @@ class _Reader:
             )
         return bought
 
-    def _units(self, tool: Tool, text: str) -> int:
+    def _units(self, tool: Tool, text: str, outcome: str) -> int:
         units = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+        if not text and tool.is_dynamic and outcome == "ok":
+            counted = next(rate.unit for rate in tool.rates if rate.unit != "call")
+            raise self._wrong(f"units is empty, but tool {tool.name!r} is priced per {counted}", "write how many")
         if not text:
-            units = 1
+            units = 0 if tool.is_dynamic else 1
         if units is None or units > _MOST_UNITS:
             raise self._wrong(f"units {text[:40]!r} is no number", "write a whole number, at least 0")
         if not tool.is_dynamic and units != 1:
@@ -164,6 +169,8 @@ class _Reader:
         return units
 
     def _wrong(self, what: str, fix: str) -> ConfigurationError:
+        if len(what) > _LONGEST_SENTENCE:
+            what = f"{what[:_LONGEST_SENTENCE]}…"
         return ConfigurationError(f"{self._path} line {self._line}: {what}; {fix}")
 
 

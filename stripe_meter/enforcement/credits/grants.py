@@ -52,8 +52,8 @@ async def _grant(gateway: Gateway, payment: Payment) -> str | None:
     marks = {"sm": "topup", "pi": payment.id}
     name, what = f"topup:{payment.id}", "bought"
     given = await give_once(gateway, wallet, payment.units, payment.currency, name, marks, what, payment.created)
-    if payment.agreed is not None:
-        await gateway.top_ups.agree(payment.customer, payment.agreed, payment.created)
+    if payment.agreed is not None and payment.terms is not None:
+        await gateway.top_ups.agree(payment.customer, payment.agreed, payment.terms, payment.created)
     await gateway.wallets.mark_granted(payment.id, given)
     return wallet
 

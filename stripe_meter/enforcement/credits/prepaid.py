@@ -169,6 +169,9 @@ class Prepaid:
 
 
 def _why(shortage: Shortage, most: int, scale: int) -> str:
+    if shortage.owed:
+        owed, missing = credits(shortage.owed, scale), credits(shortage.owed + most, scale, "missing")
+        return f"This call needs {credits(most, scale)} and you owe {owed} of a payment that went back, so {missing}."
     needed = f"This call needs {credits(most, scale)} and {credits(shortage.left, scale, 'left')}."
     if not shortage.elsewhere:
         return needed

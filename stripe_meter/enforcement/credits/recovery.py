@@ -36,11 +36,13 @@ class Findings:
         balance: Of the wallet, in ledger units that can still be taken; negative is a debt.
         returned: Units that were given back (or charged, where negative) for dead chains.
         elsewhere: Units that lie in chains of other processes.
+        owed: Units of the debt that lie in no chain: used, although their payment went back.
     """
 
     balance: int
     returned: int
     elsewhere: int
+    owed: int = 0
 
 
 def entry(row: Transaction) -> Entry:
@@ -62,13 +64,17 @@ async def survey(
         mend: False only looks.
     """
     balance, settled = await wallets.look(wallet)
-    ledger, date = Ledger(), 0
+    ledger, date, newest = Ledger(), 0, None
     async with aclosing(wallets.pages(wallet)) as pages:
         async for page in pages:
             date = page.date
+            if newest is None and page.rows:
+                newest = page.rows[0].balance
             ledger.add(entry(row) for row in page.rows)
             if ledger.is_enough(settled if policy.returns else date - _KEPT):
                 break
+    # Of one listing, so that nothing happened between the balance and what lies in the chains.
+    debt = max(0, (newest or 0) - sum(max(0, held.unproven) for held in ledger.chains.values()))
     returned = 0
     if policy.returns and mend:
         for write in repairs(ledger, date, policy.recovery_age, own):
@@ -82,7 +88,7 @@ async def survey(
     # Two that took more than there was cannot both use it: what the wallet owes lies with one of them.
     mine = sum(held.unproven for id, held in ledger.chains.items() if id in own)
     owed = max(0, balance - returned - mine)
-    return Findings(returned - balance, returned, max(0, ledger.held_elsewhere(own) - owed))
+    return Findings(returned - balance, returned, max(0, ledger.held_elsewhere(own) - owed), debt)
 
 
 async def _mended(wallets: Wallets, wallet: str, currency: str, write: Write) -> bool:

@@ -5,7 +5,11 @@ top-ups this month had and the wallet's balance; the next one's number names its
 <number>:<failures>`), so all processes that see the same need make the same payment, and a count that is behind leads
 to a payment that is done already. Granted first, counted second: a crash between the two is found by that name.
 
-A card that wants its owner pauses top-ups until they have paid by hand; a declined one for a day. The number of
+Charged is what the owner agreed to and nothing else: that pack, no dearer, no more often, and never while they dispute
+a payment. In any doubt the call is refused with a link, on which they pay themselves. One need is at most one payment,
+so nothing is bought that would not be enough.
+
+A card that wants its owner pauses top-ups until they agree anew; a declined one for a day. The number of
 failures is in the name, because Stripe would answer the same refusal for a day. Runs in the Stripe thread, on the cold
 path alone.
 """
@@ -25,6 +29,7 @@ from stripe_meter.enforcement.credits.grants import grant_pack
 if TYPE_CHECKING:
     from stripe_meter.domain.account import Account
     from stripe_meter.domain.plans import CreditPack, Credits
+    from stripe_meter.domain.topups import TopUpTerms
     from stripe_meter.enforcement.shelf import Shelf
     from stripe_meter.gateway.gateway import Gateway
     from stripe_meter.gateway.payments import Bill, Charge
@@ -101,12 +106,13 @@ class Refills:
         self, gateway: Gateway, customer: str, wallet: str, plan: Credits, pack: CreditPack, needed: int
     ) -> Refill:
         now = gateway.connection.clock.now()
-        state = (await gateway.top_ups.read(customer)).of(f"{datetime.fromtimestamp(now, UTC):%Y-%m}")
+        state = await agreement(gateway, customer)
         balance, _ = await gateway.wallets.look(wallet)
         if -balance >= needed:
             # Another process was first.
             return Refill(True)
-        if (why := _hindrance(state, plan, now)) is not None or state.card is None:
+        why = await hindrance(gateway, self._shelf, customer, state, plan, needed + balance)
+        if why is not None or state.card is None:
             return Refill(False, why or "")
         occasion = f"autotopup:{wallet}:{state.month}:{state.bought + 1}:{state.failed}"
         what = bill(self._shelf, customer, state.card, plan, pack)
@@ -133,10 +139,30 @@ class Refills:
         return Refill(False, _PAUSED if is_paused else _DECLINED)
 
 
+async def agreement(gateway: Gateway, customer: str) -> TopUpState:
+    """What a customer agreed to, and how it stands this month."""
+    now = gateway.connection.clock.now()
+    return (await gateway.top_ups.read(customer)).of(f"{datetime.fromtimestamp(now, UTC):%Y-%m}")
+
+
+async def hindrance(
+    gateway: Gateway, shelf: Shelf, customer: str, state: TopUpState, plan: Credits, missing: int
+) -> str | None:
+    """Why no pack is bought for somebody who lacks so many ledger units; None when one would be bought."""
+    offered = shelf.consent(plan)
+    if state.card is None or offered is None:
+        return ""
+    if (why := _hindrance(state, offered, gateway.connection.clock.now())) is not None:
+        return why
+    if shelf.order_of(plan, plan.refill).units < missing:
+        return _TOO_LITTLE
+    return _DISPUTED if await gateway.payments.is_disputed(customer, state.since) else None
+
+
 def bill(shelf: Shelf, customer: str, card: str, plan: Credits, pack: CreditPack) -> Bill:
     """What a saved card is charged for a pack, at Stripe's price."""
     from stripe_meter.gateway.checkout import METADATA_PLAN, METADATA_UNITS
-    from stripe_meter.gateway.payments import Bill
+    from stripe_meter.gateway.payments import METADATA_PACK, Bill
 
     price = shelf.price(shelf.names.pack(pack.key))
     return Bill(
@@ -145,21 +171,26 @@ def bill(shelf: Shelf, customer: str, card: str, plan: Credits, pack: CreditPack
         int(price.amounts[plan.currency][-1].unit_amount),
         plan.currency,
         f"{pack.name}: {pack.credits} credits",
-        {METADATA_PLAN: plan.name, METADATA_UNITS: str(shelf.order_of(plan, pack).units)},
+        {METADATA_PLAN: plan.name, METADATA_PACK: pack.key, METADATA_UNITS: str(shelf.order_of(plan, pack).units)},
     )
 
 
-_PAUSED: Final = "Your bank wants you to confirm the automatic top-up; it goes on after you have paid once yourself."
-_DECLINED: Final = "The card for automatic top-ups was declined; it is tried again after a day, or after you have paid."
+_PAUSED: Final = "Your bank wants you to confirm the automatic top-up; it waits until you agree to it anew."
+_DECLINED: Final = "The card for automatic top-ups was declined; it is tried again after a day."
+_CHANGED: Final = "The automatic top-up on offer is not the one you agreed to, so it waits until you agree anew."
+_TOO_LITTLE: Final = "One automatic top-up would not be enough for this call, so none was made."
+_DISPUTED: Final = "A payment of yours is disputed, so nothing is bought automatically."
 
 
-def _hindrance(state: TopUpState, plan: Credits, now: float) -> str | None:
+def _hindrance(state: TopUpState, offered: TopUpTerms, now: float) -> str | None:
     """Why nothing is bought now, or None."""
+    if state.terms is None or not state.terms.cover(offered):
+        return _CHANGED
     if state.waits_for_payment:
         return _PAUSED
     if now < state.not_before:
         return _DECLINED
-    limit = plan.top_up_limit or 0
+    limit = min(state.terms.limit, offered.limit)
     if state.bought >= limit:
         return f"The automatic top-ups of this month ({limit}) are used."
     return None

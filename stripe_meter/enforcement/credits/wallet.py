@@ -49,10 +49,12 @@ class Shortage:
     Attributes:
         left: Units the wallet could still give.
         elsewhere: Units that lie with other calls or other servers, and come back when they are not used.
+        owed: Units that were used although their payment went back; what is bought next pays them first.
     """
 
     left: int
     elsewhere: int
+    owed: int = 0
 
 
 class Wallet:
@@ -89,6 +91,8 @@ class Wallet:
         self._shortage = Shortage(0, 0)
         self._recovery: asyncio.Task[bool] | None = None
         self._recover_from = 0.0
+        # After the last write the wallet owed more than that chain had taken.
+        self._is_owing = False
         self._hurry = asyncio.Event()
 
     @property
@@ -194,7 +198,7 @@ class Wallet:
         self._dry_for = min(DRY_MOST, max(DRY_FIRST, 2 * self._dry_for))
         self._dry_until, self._dry_price = self._monotonic() + self._dry_for, price
         self._shortage = Shortage(left, max(mine, self._shortage.elsewhere))
-        if self._recovery is None and self._monotonic() >= self._recover_from:
+        if self._recovery is None and (self._is_owing or self._monotonic() >= self._recover_from):
             self._recover_from = self._monotonic() + RECOVER_EVERY
             self._recovery = asyncio.create_task(self._recover(left, mine))
         if self._recovery is None:
@@ -210,7 +214,7 @@ class Wallet:
             log.info("%s: what other processes hold could not be looked up: %s", self.id, error)
             return False
         else:
-            self._shortage = Shortage(left, mine + found.elsewhere)
+            self._shortage = Shortage(left, mine + found.elsewhere, found.owed)
             if found.returned > 0:
                 self._dry_until = 0.0
             return found.returned > 0
@@ -299,6 +303,7 @@ class Wallet:
         if isinstance(step, Write):
             made = await wallets.add(self.id, step.amount, self._currency, step.key, step.metadata, step.description)
             chain.wrote(Answer(made.id, made.created, made.balance, made.date))
+            self._is_owing = made.balance > chain.taken
         elif isinstance(step, Look):
             entries: list[Entry] = []
             date = 0

@@ -20,6 +20,13 @@ async def changed(desk: Desk, event: Event) -> None:
     await desk.refresh(event.customer)
 
 
+async def deleted(desk: Desk, event: Event) -> None:
+    """A customer is gone for good: they are not served any more, and cannot pay by a link that they still have."""
+    await desk.refresh(event.customer)
+    if event.customer is not None:
+        await desk.purchases.withdraw(desk.gateway, event.customer)
+
+
 async def not_finalised(desk: Desk, event: Event) -> None:
     """An invoice that Stripe cannot finish, for want of an address for tax for example: nobody will pay it."""
     log.error(

@@ -1,9 +1,10 @@
 """Handlers of money that goes back: refunds and disputes.
 
-A refunded or disputed pack loses its share of credits. A dispute also stops its customer until it is won: a mark on the
-customer tells every process, and one that is read late is told by the next read of the account. Stripe goes on with a
-subscription whose payment went back, so it is ended: when the fee of the running period was refunded as a whole, and
-when a dispute is lost.
+A refunded or disputed pack loses its share of credits. A mark on the customer tells every process that a dispute is
+open, and one that hears of it late is told by the next read of the account: until it is won the customer is not served,
+unless the seller goes on serving them; the mark is there in either case, so that the setting may change meanwhile.
+Stripe goes on with a subscription whose payment went back, so it is ended: when the fee of the running period was
+refunded as a whole, and when a dispute is lost whose customer is not served any more.
 """
 
 from __future__ import annotations
@@ -48,11 +49,11 @@ async def disputed(desk: Desk, event: Event) -> None:
     if wallet is not None:
         desk.decision.prepaid.granted(wallet)
     # Not whose credits they were: anybody may pay for somebody else, and then complain.
-    if back.payer is not None and desk.pauses:
-        await _pause(desk, back.payer, back.id, back.is_open, back.status)
+    if back.payer is not None:
+        await _mark(desk, back.payer, back.id, back.is_open, back.status)
 
 
-async def _pause(desk: Desk, customer: str, dispute: str, is_open: bool, status: str) -> None:
+async def _mark(desk: Desk, customer: str, dispute: str, is_open: bool, status: str) -> None:
     account = await desk.accounts.read_again(customer)
     is_ours = account.subscription is not None or account.wallet is not None or bool(account.keys)
     if account.deleted or not is_ours or (not is_open and not account.is_disputed):
@@ -62,8 +63,10 @@ async def _pause(desk: Desk, customer: str, dispute: str, is_open: bool, status:
         # Decided meanwhile, and whoever heard of that may have been faster.
         await desk.gateway.reversals.mark(customer, dispute, None)
         is_open = False
-    log.warning("%s: dispute %s is %s, so their calls are %s", customer, dispute, status, _WORD[is_open])
-    if status == "lost" and account.subscription is not None:
+    log.warning(
+        "%s: dispute %s is %s, so their calls are %s", customer, dispute, status, _WORD[is_open and desk.pauses]
+    )
+    if status == "lost" and desk.pauses and account.subscription is not None:
         # Whoever is served no more is not charged any more.
         await _end(desk, customer, account.subscription.id, f"dispute {dispute} was lost")
     await desk.accounts.read_again(customer)
@@ -75,4 +78,4 @@ async def _end(desk: Desk, customer: str, subscription: str, why: str) -> None:
     log.warning("%s: %s has ended, for %s", customer, subscription, why)
 
 
-_WORD = {True: "refused", False: "served again"}
+_WORD = {True: "refused", False: "served"}

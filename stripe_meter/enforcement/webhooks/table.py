@@ -51,7 +51,7 @@ TABLE: Final[dict[str, Row]] = {
     "invoice.voided": Row(accounts.changed, "a debt that was waived stands in nobody's way"),
     "entitlements.active_entitlement_summary.updated": Row(accounts.changed, "premium tools open and close"),
     "customer.updated": Row(accounts.changed, "revoked keys, changed caps and cards count at once"),
-    "customer.deleted": Row(accounts.changed, "a deleted customer's usage is billed to nobody"),
+    "customer.deleted": Row(accounts.deleted, "a deleted customer's usage is billed to nobody"),
     "refund.created": Row(reversals.refunded, "credits that were paid back are taken back", True),
     "refund.updated": Row(reversals.refunded, "a refund may be cancelled while it is pending", True),
     "refund.failed": Row(reversals.refunded, "a refund that did not arrive gives its credits again", True),
