@@ -189,6 +189,5 @@ def _serve(teller: Teller, tour: Tour, outcome: Outcome, stand_in: EmulatorServe
     teller.pair("Look around", f"Dashboard stand-in {stand_in.url}   Invoice {stand_in.url}/i/{outcome.invoice}")
     teller.pair("Try it", f"{child.url}/mcp   header  x-api-key: {tour.buyer.key.reveal()}")
     teller.pair("Your turn", "stripe-meter dev server.py")
-    teller.line("Ctrl-C to stop.")
-    if not wait_until_told(child.is_alive):
+    if not wait_until_told(child.is_alive, begin=lambda: teller.line("Ctrl-C to stop.")):
         raise StripeMeterError("the demo server ended by itself; run `stripe-meter demo` again")

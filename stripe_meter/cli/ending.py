@@ -13,8 +13,12 @@ from typing import Any, Final
 _LOOK_EVERY: Final = 0.5
 
 
-def wait_until_told(is_alive: Callable[[], bool] = lambda: True) -> bool:
-    """Wait for a signal; False when `is_alive` said no before one came."""
+def wait_until_told(is_alive: Callable[[], bool] = lambda: True, *, begin: Callable[[], object] = lambda: None) -> bool:
+    """Wait for a signal; False when `is_alive` said no before one came.
+
+    Args:
+        begin: Called once a signal means an orderly end, to say so.
+    """
     told = threading.Event()
     previous: dict[int, Any] = {}
 
@@ -25,6 +29,7 @@ def wait_until_told(is_alive: Callable[[], bool] = lambda: True) -> bool:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         previous[number] = signal.signal(number, end)
+    begin()
     while is_alive():
         if told.wait(_LOOK_EVERY):
             return True
