@@ -39,4 +39,4 @@ def command(port: int, http_log: Path | None) -> None:
         teller.pair("Stand-in", f"{server.url}   customers, meters, invoices, events")
         teller.pair("Use it", f"export STRIPE_METER_EMULATOR={server.url}")
         teller.pair("Pay", standin.CARDS)
-        wait_until_told(begin=lambda: (teller.line("Ctrl-C to stop."), sys.stdout.flush()))
+        wait_until_told(begin=lambda: teller.line("Ctrl-C to stop."))
