@@ -162,12 +162,6 @@ class Engine:
         return self.thread.stopping
 
     @property
-    def waits(self) -> bool:
-        """Whether a call answers only when Stripe has its usage: always under `sync`, else while the process drains."""
-        thread = self.thread
-        return thread.stopping or thread.is_sync
-
-    @property
     def tools(self) -> list[Tool]:
         return self._shelf.tools
 
@@ -305,7 +299,8 @@ class Engine:
         thread.exposure = Exposure(settings.max_unsent_seconds, settings.max_unsent_amount)
         if settings.durability == "sync":
             # Group commit: what arrives while one event is on the way shares the next one.
-            thread.is_sync, thread.window = True, 0.0
+            thread.is_sync = thread.waits = True
+            thread.window = 0.0
         self._gateway = Gateway(settings, thread.clock)
         return self._gateway
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from stripe_meter.domain.refusals import Refusal
 from stripe_meter.domain.usage import Call, Receipt
+from stripe_meter.enforcement.current import override
 
 if TYPE_CHECKING:
     from stripe_meter.domain.tools import Tool
@@ -55,6 +56,7 @@ class Exchange:
     Attributes:
         tool: The name the client called.
         engine: Whose server is answering, or the one that bills in its place in a test.
+        biller: The engine that bills whatever was last served by it; None where somebody has to look who bills.
         sold: The tool without decorator that the price list sells under this name, or None.
         answered: Set to True once there is an answer that the client will not see as an error or as a question.
         is_free: True when that tool is known to be sold for nothing, so nothing below it is charged.
@@ -73,6 +75,7 @@ class Exchange:
         "_token",
         "ahead",
         "answered",
+        "biller",
         "charged",
         "engine",
         "entered",
@@ -87,6 +90,7 @@ class Exchange:
     def __init__(self, tool: str, engine: Engine, is_free: bool = False, sold: Declaration | None = None) -> None:
         self.tool = tool
         self.engine = engine
+        self.biller = None if override.engine is not None else engine
         self.is_free = is_free
         self.sold = sold
         self.answered = False
@@ -160,11 +164,12 @@ class Below:
     entered = True
     status = "pending"
 
-    def __init__(self, tool: str, engine: Engine, sold: Declaration | None) -> None:
+    def __init__(self, tool: str, engine: Engine, sold: Declaration | None, around: Exchange) -> None:
         self.tool = tool
         self.engine = engine
         self.sold = sold
         self.answered = False
+        around.biller = None
         self._token = below.set(engine)
 
     def close(self) -> None:

@@ -121,12 +121,14 @@ def _wrap_async(
             # The client called another tool, which calls this one.
             with _detached(declaration):
                 return await function(*args, **kwargs)
+        served = declaration.served
         if within is not None:
             within.entered = True
-        try:
-            served = _served(declaration, within, ctx)
-        except ConfigurationError as error:
-            return await refusals.refuse(ctx, refusals.misconfigured(declaration, error), may_ask=False)
+        if served is None or within is None or served.engine is not within.biller:
+            try:
+                served = _served(declaration, within, ctx)
+            except ConfigurationError as error:
+                return await refusals.refuse(ctx, refusals.misconfigured(declaration, error), may_ask=False)
         if served is None:
             with _detached(declaration):
                 return await function(*args, **kwargs)
@@ -153,7 +155,7 @@ def _wrap_async(
             within.hold(admission, units)
             return result
         finish(None, admission, units)
-        if engine.waits:
+        if engine.thread.waits:
             await admission.delivered()
         return result
 
@@ -173,12 +175,14 @@ def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: si
             # The client called another tool, which calls this one.
             with _detached(declaration):
                 return function(*args, **kwargs)
+        served = declaration.served
         if within is not None:
             within.entered = True
-        try:
-            served = _served(declaration, within, ctx)
-        except ConfigurationError as error:
-            return refusals.refuse_blocking(ctx, refusals.misconfigured(declaration, error), may_ask=False)
+        if served is None or within is None or served.engine is not within.biller:
+            try:
+                served = _served(declaration, within, ctx)
+            except ConfigurationError as error:
+                return refusals.refuse_blocking(ctx, refusals.misconfigured(declaration, error), may_ask=False)
         if served is None:
             with _detached(declaration):
                 return function(*args, **kwargs)
@@ -209,7 +213,7 @@ def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: si
             within.hold(admission, units)
             return result
         finish(None, admission, units)
-        if engine.waits:
+        if engine.thread.waits:
             threads.wait_delivered(admission)
         return result
 
@@ -230,7 +234,7 @@ async def _finish_later(
     finally:
         active.reset(token)
     finish(within, admission, billable_units(declaration, admission.tool, call, returned))
-    if within is None and engine.waits:
+    if within is None and engine.thread.waits:
         await admission.delivered()
     return returned
 

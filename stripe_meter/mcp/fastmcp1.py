@@ -114,7 +114,7 @@ class _Calls:
             mine.answered = not _is_error(response)
         finally:
             mine.close()
-        if mine.charged and mine.engine.waits:
+        if mine.charged and mine.engine.thread.waits:
             await mine.delivered()
         receipt = self._attachment.receipt(mine)
         if receipt is not None:

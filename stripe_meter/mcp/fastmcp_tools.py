@@ -114,7 +114,7 @@ class BillingMiddleware(Middleware):
             mine.answered = not self._results.is_error(result)
         finally:
             mine.close()
-            if mine.charged and mine.engine.waits:
+            if mine.charged and mine.engine.thread.waits:
                 await mine.delivered()
         receipt = self._attachment.receipt(mine)
         return result if receipt is None else self._results.with_receipt(result, receipt)

@@ -82,7 +82,7 @@ class _Middleware:
                 mine.answered = result.get("resultType") != "input_required"
         finally:
             mine.close()
-        if mine.charged and mine.engine.waits:
+        if mine.charged and mine.engine.thread.waits:
             await mine.delivered()
         receipt = attachment.receipt(mine)
         if receipt is not None and isinstance(result, dict):

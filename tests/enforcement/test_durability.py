@@ -35,7 +35,7 @@ async def test_under_sync_a_call_answers_when_stripe_has_its_usage(
     tool = a_tool()
     caller = await pay(engine, stripe, tool)
     assert isinstance(await engine.admit(tool, caller), Admission)
-    assert engine.waits
+    assert engine.thread.waits
     stripe.emulator.faults.add(path=EVENTS, kind="slow", seconds=0.2, times=100)
 
     async def call() -> bool:

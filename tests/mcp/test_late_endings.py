@@ -120,6 +120,6 @@ async def test_a_draining_process_answers_such_a_call_after_delivery(engine: Eng
     async with fastmcp.Client(server) as client:
         await client.call_tool("later", {})
         engine.flush()
-        engine.thread.stopping = True
+        engine.thread.hurry()
         await client.call_tool("later", {})
         assert (engine.stats().accepted, engine.stats().pending) == (2, 0)

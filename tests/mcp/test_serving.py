@@ -50,7 +50,7 @@ async def test_a_draining_process_answers_after_delivery(
     async with framework.client(server) as client:
         await client.call("summarize")
         engine.flush()
-        engine.thread.stopping = True
+        engine.thread.hurry()
         await client.call("summarize")
         assert (engine.stats().accepted, engine.stats().pending) == (2, 0)
 

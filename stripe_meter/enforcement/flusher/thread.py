@@ -82,7 +82,7 @@ class StripeThread:
         #: Bounds and merging window; `open_gateway` sets them from the settings before anything is sent.
         self.exposure = Exposure(most_seconds=300.0, most_amount=5000)
         self.window = WINDOW
-        #: Whether every call waits for its own delivery.
+        #: Whether every call waits for its own delivery, not only while the process drains.
         self.is_sync = False
         #: Given back at the end, beside the usage that is sent.
         self.holdings: Holdings | None = None
@@ -100,6 +100,8 @@ class StripeThread:
         self._started: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
         self._tasks: set[asyncio.Future[Any]] = set()
         self.stopping = False
+        #: Whether a call that ends now answers only when Stripe has its usage. Plain, for every paid call looks.
+        self.waits = self.is_sync
         self._closed = False
 
     # Called from any thread.
@@ -162,12 +164,12 @@ class StripeThread:
 
     def hurry(self) -> None:
         """From now on send at once; calls wait for their own delivery."""
-        self.stopping = True
+        self.stopping = self.waits = True
         self._in_loop(lambda: self._sender.hurry() if self._sender else None)
 
     def hurry_then(self, done: Callable[[], None]) -> None:
         """Hurry, and call `done` from the thread when nothing is pending, or at the deadline."""
-        self.stopping = True
+        self.stopping = self.waits = True
         self._in_loop(lambda: self._spawn(self._drain_then(done)))
 
     def flush(self, timeout: float) -> bool:
