@@ -327,6 +327,8 @@ def from_file(path: Path) -> Settings:
 
 #: What a value has to look like, in words.
 _EXPECTED: Final = {
+    "stripe_secret_key": "the secret key as text (sk_… or rk_…)",
+    "stripe_webhook_secret": "signing secrets as text (whsec_…)",
     "emulator": "an address such as http://127.0.0.1:4242",
     "enabled": "true or false",
     "pause_on_dispute": "true or false",
@@ -359,5 +361,6 @@ def _sentence(error: ValidationError) -> str:
     name = name.lower().removeprefix("stripe_meter_")
     if first["type"] == "extra_forbidden" or name not in _EXPECTED:
         return f"{name!r} is no setting of stripe-meter; see `.env.example` for all of them"
-    variable = name.upper() if name == "redis_url" else f"STRIPE_METER_{name.upper()}"
+    is_common = name in ("stripe_secret_key", "stripe_webhook_secret", "redis_url")
+    variable = name.upper() if is_common else f"STRIPE_METER_{name.upper()}"
     return f"{variable} (or {name} in a TOML file) cannot be used; write {_EXPECTED[name]}"

@@ -93,6 +93,8 @@ def test_a_key_never_shows_in_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"redis_url": f"redis://:{CANARY}@127.0.0.1:port"}, "REDIS_URL (or"),
         ({"redis_url": f"redis://user:{CANARY}@[::1"}, "REDIS_URL (or"),
         ({"redis_url": "redis+cluster://127.0.0.1:1"}, "REDIS_URL (or"),
+        ({"stripe_secret_key": 5}, "STRIPE_SECRET_KEY (or"),
+        ({"stripe_webhook_secret": 5}, "STRIPE_WEBHOOK_SECRET (or"),
         ({"stripe_webhook_secret": f'"whsec_{CANARY}"'}, "without quotes"),
         ({"stripe_webhook_secret": f"sk_test_{CANARY}"}, "STRIPE_WEBHOOK_SECRET"),
         ({"stripe_webhook_secret": f"whsec_{CANARY} {CANARY}"}, "STRIPE_WEBHOOK_SECRET"),

@@ -6,7 +6,7 @@ objects that cannot exist: Stripe answers those with "no such object", or with t
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
@@ -46,6 +46,24 @@ _WRITES: Final[dict[str, Write[Any]]] = {
     "Entitlements": lambda client, options: client.v1.entitlements.features.update_async(
         f"feat_{_NOBODY}", {}, options
     ),
+    "Subscription Schedules": lambda client, options: client.v1.subscription_schedules.release_async(
+        f"sub_sched_{_NOBODY}", {}, options
+    ),
+    "Invoices": lambda client, options: client.v1.invoices.void_invoice_async(f"in_{_NOBODY}", {}, options),
+    "Credit Notes": lambda client, options: client.v1.credit_notes.update_async(f"cn_{_NOBODY}", {}, options),
+    "Payment Links": lambda client, options: client.v1.payment_links.update_async(f"plink_{_NOBODY}", {}, options),
+    "PaymentIntents": lambda client, options: client.v1.payment_intents.update_async(f"pi_{_NOBODY}", {}, options),
+    "SetupIntents": lambda client, options: client.v1.setup_intents.update_async(f"seti_{_NOBODY}", {}, options),
+    "Customer portal": lambda client, options: client.v1.billing_portal.sessions.create_async(
+        {"customer": f"cus_{_NOBODY}"}, options
+    ),
+}
+
+#: What decides whether money that was paid has gone back.
+_READS: Final[dict[str, Callable[[stripe.StripeClient], Awaitable[object]]]] = {
+    "Charges": lambda client: client.v1.charges.list_async({"limit": 1}),
+    "Disputes": lambda client: client.v1.disputes.list_async({"limit": 1}),
+    "Refunds": lambda client: client.v1.refunds.list_async({"limit": 1}),
 }
 
 
@@ -71,6 +89,8 @@ class Checkup:
         portal = await self._may("Customer portal", self._portal())
         bills = await self._may("Invoices", self._bills())
         keyless = await self._may("Checkout Sessions", without_key(self._connection, wanted.namespace))
+        for name, reading in _READS.items():
+            await self._may(name, self._connection.read(reading, Priority.CATALOGUE))
         for name, request in _WRITES.items():
             await self._probe(name, request)
         return Evidence(

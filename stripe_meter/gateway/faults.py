@@ -86,9 +86,9 @@ def _bad_key(error: stripe.StripeError) -> StripeMeterError:
 def _no_permission(error: stripe.StripeError) -> StripeMeterError:
     return PermissionMissing(
         "this restricted STRIPE_SECRET_KEY lacks a permission; allow write access to Customers, Products, Prices, "
-        "Meters, Meter events, Subscriptions, Checkout Sessions, Payment Links, PaymentIntents, SetupIntents and the "
-        "Customer portal, and read access to Invoices, in the Dashboard → "
-        "Developers → API keys"
+        "Meters, Meter events, Entitlements, Subscriptions, Subscription Schedules, Invoices, Credit Notes, Checkout "
+        "Sessions, Payment Links, PaymentIntents, SetupIntents and the Customer portal, and read access to Charges, "
+        "Disputes and Refunds, in the Dashboard → Developers → API keys; stripe-meter doctor tells which it is"
     )
 
 

@@ -233,9 +233,12 @@ def test_a_permission_that_is_missing_is_named_and_the_rest_examined(shop: Shop)
     shop.write({"summarize": BOTH}, EVERY_PLAN)
     shop.apply()
     _twice(shop)
-    shop.stripe.emulator.restrict(KEY, ["rak_webhook_read", "rak_customer_read", "rak_checkout_session_write"])
+    lacking = ["rak_webhook_read", "rak_customer_read", "rak_checkout_session_write", "rak_dispute_read"]
+    shop.stripe.emulator.restrict(KEY, lacking)
     found = {finding["check"]: finding["problem"] for finding in shop.doctor()}
     assert set(found) == {"permissions", "two_subscriptions"}
+    assert "read Disputes" in found["permissions"]
+    assert "write Checkout Sessions" in found["permissions"]
 
 
 def test_webhooks_are_looked_for_where_the_server_is(shop: Shop) -> None:
