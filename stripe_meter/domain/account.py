@@ -93,14 +93,15 @@ class Account:
         wallet: The customer that holds their prepaid credits, `cus_…`, or None.
         cap: The customer's own spend cap in minor units of their currency, or None.
         top_up: The card they agreed to for automatic top-ups, `pm_…`, or None.
-        keys: API keys that are good: public id and hash, as the customer's metadata has them.
+        keys: API keys that are good, as `stored_keys` reads them from the customer's metadata.
         second: Live subscriptions of ours that were made after `subscription`, within the last hours.
         deleted: True when Stripe says the customer was deleted.
         is_disputed: True while a payment of theirs is disputed.
         is_paused: True while the seller refuses their calls for that.
         fresh_until: Until then the snapshot is served; a little before, a newer one is fetched beside the calls.
         stale_until: Until then it is served while Stripe is unavailable.
-        offers: What this snapshot makes of each tool, by its name, filled as they are called.
+        offers: What this snapshot makes of each tool that was called. Most customers call a few, so a search is
+            cheaper than a table in each of a hundred thousand snapshots.
     """
 
     customer: str
@@ -108,11 +109,20 @@ class Account:
     wallet: str | None = None
     cap: int | None = None
     top_up: str | None = None
-    keys: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    keys: tuple[bytes, ...] = field(default=(), repr=False)
     deleted: bool = False
     is_disputed: bool = False
     is_paused: bool = False
     second: tuple[str, ...] = ()
     fresh_until: float = 0.0
     stale_until: float = 0.0
-    offers: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    offers: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+
+    def keep(self, offer: Any) -> None:
+        """Keep what a tool costs here, in place of what it cost before."""
+        others = [known for known in self.offers if known.tool != offer.tool]
+        object.__setattr__(self, "offers", (*others, offer))
+
+    def forget_offers(self) -> None:
+        """Let every tool's next call be decided anew."""
+        object.__setattr__(self, "offers", ())

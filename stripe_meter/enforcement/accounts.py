@@ -51,7 +51,7 @@ class AccountCache:
         """Take in what was just read or learned; it is fresh from now."""
         now = self.monotonic()
         fresh_until = now + self.fresh
-        return self._keep(replace(account, fresh_until=fresh_until, stale_until=fresh_until - FRESH + STALE, offers={}))
+        return self._keep(replace(account, fresh_until=fresh_until, stale_until=fresh_until - FRESH + STALE, offers=()))
 
     def _keep(self, stamped: Account) -> Account:
         # Re-inserting moves it to the end, so the front is what was not read for longest.
@@ -78,7 +78,7 @@ class AccountCache:
                 return await self.refresh(customer)
         except (StripeUnavailable, TimeoutError):
             # Whoever comes next must not wait for the same time-out.
-            return self._keep(replace(known, fresh_until=now + AHEAD + AGAIN, offers={}))
+            return self._keep(replace(known, fresh_until=now + AHEAD + AGAIN, offers=()))
 
     async def renew(self, known: Account, now: float) -> Account:
         """A newer snapshot than `known`, which is behind the times; `known` itself while none can be had.

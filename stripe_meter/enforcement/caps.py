@@ -19,8 +19,8 @@ from stripe_meter.domain.blueprint import Names
 from stripe_meter.domain.money import Money
 from stripe_meter.domain.periods import day_after, day_before, reset_after, reset_before
 from stripe_meter.enforcement.counters import Counter, Counters, Overage, Period, counted
-from stripe_meter.enforcement.gate import Offer, millionths
 from stripe_meter.enforcement.ledgers import day_and_time
+from stripe_meter.enforcement.offers import Limits, Offer, millionths
 
 if TYPE_CHECKING:
     from stripe_meter.domain.account import Account
@@ -41,8 +41,9 @@ class Caps:
     async def bound(self, gateway: Gateway, account: Account, tool: Tool, offer: Offer) -> Offer | Refusal:
         """The same offer under the customer's cap; it has set aside what one call may cost, or gives that back."""
         terms = self._shelf.offering.cap
-        cap = None if terms is None or offer.currency is None else terms.amount(offer.currency)
-        if terms is None or cap is None or offer.unit_amount == 0:
+        currency = offer.terms.currency
+        cap = None if terms is None or currency is None else terms.amount(currency)
+        if terms is None or cap is None or offer.terms.unit_amount == 0:
             return offer
         cap = lower(account, cap)
         now = gateway.connection.clock.now()
@@ -56,13 +57,13 @@ class Caps:
             limit=0,
         )
         counter.limit = millionths(cap.minor, 1)
-        ends = min(offer.until, self._monotonic() + (until - now))
-        period_end = min(offer.period_end or until, until)
-        bounded = replace(offer, cap_event=event_name, period_end=period_end, until=ends, **_held(offer, tool, counter))
+        before = offer.limits or Limits()
+        ends = min(before.until, self._monotonic() + (until - now))
+        limits = replace(before, cap_event=event_name, until=ends, **_held(offer, before, tool, counter))
         # What the pocket had set aside already is taken once more, beside the money this time.
-        offer.give_back()
-        if bounded.take():
-            return bounded
+        before.give_back()
+        if limits.take():
+            return replace(offer, limits=limits, period_end=min(offer.period_end or until, until))
         shown = f"{cap} a {terms.interval}"
         return refusals.spend_cap(tool.name, self._shelf.quote(tool), shown, day_and_time(until))
 
@@ -90,13 +91,14 @@ def _bounds(terms: SpendCap, now: float) -> tuple[int, int]:
     return reset_before(now, 1), reset_after(now, 1)
 
 
-def _held(offer: Offer, tool: Tool, counter: Counter) -> dict[str, Any]:
+def _held(offer: Offer, limits: Limits, tool: Tool, counter: Counter) -> dict[str, Any]:
     """What one call sets aside: its price, and of a plan what is beyond the included calls of it."""
-    most = offer.rate.quantity(tool.max_units or 1)
-    if offer.ledger != "plan":
-        return {"cap": counter, "cap_most": millionths(offer.unit_amount, most)}
-    assert isinstance(offer.purse, Counter)
-    return {"purse": Overage(offer.purse, counter, partial(millionths, offer.unit_amount)), "most": most}
+    terms = offer.terms
+    most = terms.rate.quantity(tool.max_units or 1)
+    if terms.ledger != "plan":
+        return {"cap": counter, "cap_most": millionths(terms.unit_amount, most)}
+    assert isinstance(limits.purse, Counter)
+    return {"purse": Overage(limits.purse, counter, partial(millionths, terms.unit_amount)), "most": most}
 
 
 def lower(account: Account, author: Money) -> Money:

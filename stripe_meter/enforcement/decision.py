@@ -22,9 +22,10 @@ from stripe_meter.enforcement.changes import Changes
 from stripe_meter.enforcement.counters import Counters
 from stripe_meter.enforcement.credits.prepaid import Prepaid
 from stripe_meter.enforcement.credits.refills import Refills
-from stripe_meter.enforcement.gate import Admission, Offer
+from stripe_meter.enforcement.gate import Admission
 from stripe_meter.enforcement.identity.anonymous import Anonymous
 from stripe_meter.enforcement.ledgers import Allowance, Metered, PlanCalls, Spent, day_and_time
+from stripe_meter.enforcement.offers import Limits, Offer
 from stripe_meter.enforcement.overdue import Overdue
 from stripe_meter.enforcement.refunds import Refunds
 from stripe_meter.enforcement.unnoticed import Unnoticed
@@ -132,14 +133,16 @@ class Decision:
                 bounded = await self._caps.bound(gateway, account, tool, found)
                 if isinstance(bounded, Refusal):
                     return bounded
-                found = bounded if gauge is None else replace(bounded, gauge=gauge)
-                if gauge is not None and not gauge.take():
-                    found.give_back()
-                    return gauge.refusal(tool, quote)
+                limits = bounded.limits
+                if gauge is not None:
+                    limits = replace(limits or Limits(), gauge=gauge)
+                    if not gauge.take():
+                        limits.give_back()
+                        return gauge.refusal(tool, quote)
                 # An empty pocket that comes before this one is full again at that moment.
-                found = replace(found, period_ends=min(found.period_ends, refilled))
-                current = self._accounts.get(account.customer) or account
-                current.offers[tool.name] = found
+                ends = min(bounded.period_ends, refilled)
+                found = replace(bounded, tool=tool.name, limits=limits, period_ends=ends)
+                (self._accounts.get(account.customer) or account).keep(found)
                 return Admission(tool, found, self._thread, found.period_end if self._is_running(found) else 0)
             if found is not None and found.until:
                 left = found.until - gateway.connection.clock.now()

@@ -30,9 +30,10 @@ from stripe_meter.enforcement.flusher import endings
 from stripe_meter.enforcement.flusher.exposure import Exposure
 from stripe_meter.enforcement.flusher.tallies import FlusherStats
 from stripe_meter.enforcement.flusher.thread import STDIO_DEADLINE, StripeThread
-from stripe_meter.enforcement.gate import Admission, Offer
+from stripe_meter.enforcement.gate import Admission
 from stripe_meter.enforcement.handover import Handover
 from stripe_meter.enforcement.identity.resolving import Identify, Identity
+from stripe_meter.enforcement.offers import Offer
 from stripe_meter.enforcement.purchases import Purchases
 from stripe_meter.enforcement.sales import Sales
 from stripe_meter.enforcement.shelf import Shelf
@@ -192,8 +193,12 @@ class Engine:
         current, monotonic = accounts.get, accounts.monotonic
         if current(account.customer) is not account:
             return None
-        offered: Offer | None = account.offers.get(tool.name)
-        if offered is None:
+        name = tool.name
+        offered: Offer
+        for offered in account.offers:
+            if offered.tool == name:
+                break
+        else:
             return None
         now = monotonic()
         if now >= account.fresh_until - AHEAD:
@@ -203,10 +208,13 @@ class Engine:
         thread = self.thread
         if thread.exposure.is_tight and thread.exposure.blocks(account.customer):
             return None
-        if offered.is_limited and (now >= offered.until or not offered.take()):
-            return None
         # After the end of its period the snapshot is old, and the plan may be another one.
-        return Admission(tool, offered, thread, offered.period_end) if now < offered.period_ends else None
+        if now >= offered.period_ends:
+            return None
+        limits = offered.limits
+        if limits is not None and (now >= limits.until or not limits.take()):
+            return None
+        return Admission(tool, offered, thread, offered.period_end)
 
     def keep_time_by(self, monotonic: Callable[[], float], wall: Callable[[], float]) -> None:
         """Count time by other clocks than the machine's; waiting and deadlines still take real time.

@@ -18,7 +18,7 @@ from stripe_meter.domain.offering import Retired
 from stripe_meter.domain.periods import reset_after, reset_before
 from stripe_meter.domain.plans import Free, Subscription
 from stripe_meter.enforcement.counters import Counters, Period, counted
-from stripe_meter.enforcement.gate import Offer
+from stripe_meter.enforcement.offers import Limits, Offer, Terms, shared
 
 if TYPE_CHECKING:
     from stripe_meter.domain.account import Account, Item
@@ -78,7 +78,8 @@ class Allowance:
         if not counter.take(most):
             return Spent(f"Your free calls ({plan.calls}) are used until {day_and_time(until)}.", until)
         ends = self._monotonic() + (until - now)
-        return Offer(account.customer, event_name, route.rate, until=ends, ledger="allowance", purse=counter, most=most)
+        terms = shared(Terms(event_name, route.rate, ledger="allowance"))
+        return Offer(account.customer, terms, Limits(counter, most, until=ends))
 
 
 class PlanCalls:
@@ -127,19 +128,8 @@ class PlanCalls:
             return Spent(f"The {kind} ({limit}) are used until {day_and_time(item.period_end)}.", item.period_end)
         left = item.period_end - gateway.connection.clock.now()
         ends = self._monotonic() + left
-        return Offer(
-            account.customer,
-            event_name,
-            route.rate,
-            unit_amount,
-            item.currency,
-            item.period_end,
-            ends,
-            until=ends,
-            ledger="plan",
-            purse=counter,
-            most=most,
-        )
+        terms = shared(Terms(event_name, route.rate, unit_amount, item.currency, "plan"))
+        return Offer(account.customer, terms, Limits(counter, most, until=ends), item.period_end, ends)
 
     async def _meter_of_old(self, gateway: Gateway, event_name: str) -> str | None:
         if not self._has_looked:
@@ -187,15 +177,8 @@ class Metered:
         unit_amount = item.tiers[0].unit_amount
         rate = item.unit.rate(tool, unit_amount, item.currency)
         ends = self._monotonic() + item.period_end - gateway.connection.clock.now()
-        return Offer(
-            account.customer,
-            listing.event_name,
-            rate,
-            unit_amount,
-            item.currency,
-            item.period_end,
-            ends,
-        )
+        terms = shared(Terms(listing.event_name, rate, unit_amount, item.currency))
+        return Offer(account.customer, terms, None, item.period_end, ends)
 
     def _warn(self, tool: Tool, item: Item) -> None:
         if (tool.name, item.price) not in self._warned:

@@ -42,5 +42,5 @@ class Refunds:
         saved = [counter.undo(voucher.quantity) for counter in counters]
         if saved and (account := self._accounts.get(voucher.customer)) is not None:
             # An offer from a later pocket was found when this one was empty.
-            account.offers.clear()
+            account.forget_offers()
         return saved[0] if saved else voucher.billed

@@ -23,8 +23,8 @@ from stripe_meter.enforcement.credits.prepaid import credits as in_credits
 from stripe_meter.enforcement.credits.recovery import survey
 from stripe_meter.enforcement.credits.refills import agreement, hindrance
 from stripe_meter.enforcement.credits.steps import Policy
-from stripe_meter.enforcement.gate import Offer
 from stripe_meter.enforcement.ledgers import Allowance, Metered, PlanCalls, Spent
+from stripe_meter.enforcement.offers import Offer
 from stripe_meter.enforcement.throttle import limits_of
 
 if TYPE_CHECKING:
@@ -197,11 +197,12 @@ class Standings:
         if isinstance(found, Spent):
             later = "Wait until then, or sell them more."
             return Pocket(name, pays=False, why=found.what, remedy=later)
-        counter = found.purse
-        if not isinstance(counter, Counter):
+        limits = found.limits
+        counter = None if limits is None else limits.purse
+        if limits is None or not isinstance(counter, Counter):
             return Pocket(name, pays=True, why="Nothing bounds it.")
         # What was set aside for the call in question is not used.
-        used, most = counter.used - found.most, limit if limit is not None else counter.limit or counter.included
+        used, most = counter.used - limits.most, limit if limit is not None else counter.limit or counter.included
         return Pocket(name, pays=True, why=f"{used} of {most} calls of this period are used.")
 
     async def _credits(self, gateway: Gateway, account: Account, tool: Tool, route: Route, plan: Credits) -> Pocket:
@@ -264,7 +265,7 @@ class Standings:
 
     async def _stop(self, gateway: Gateway, account: Account, tool: Tool, offer: Offer | None) -> str | None:
         """The spend cap, where it is reached."""
-        if offer is None or offer.currency is None:
+        if offer is None or offer.terms.currency is None:
             return None
         bounded = await Caps(self._shelf, Counters(), self._monotonic).bound(gateway, account, tool, offer)
         return None if isinstance(bounded, Offer) else bounded.text

@@ -89,6 +89,6 @@ def _line(kind: str, tool: Tool, verdict: Admission | Refusal, account: Account 
         words |= {"price": repr(verdict.price), "verdict": "refused", "reason": verdict.reason}
     else:
         offer = verdict.offer
-        rate = "free" if offer is None else str(offer.rate)
-        words |= {"rate": repr(rate), "pays": None if offer is None else offer.ledger, "verdict": "admitted"}
+        rate = "free" if offer is None else str(offer.terms.rate)
+        words |= {"rate": repr(rate), "pays": None if offer is None else offer.terms.ledger, "verdict": "admitted"}
     return f"{kind} " + " ".join(f"{name}={word}" for name, word in words.items() if word is not None)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from stripe_meter.domain import refusals
 from stripe_meter.domain.money import Money
 from stripe_meter.enforcement.counters import Counter, Counters
-from stripe_meter.enforcement.gate import Offer, millionths
+from stripe_meter.enforcement.offers import Limits, Offer, millionths
 from stripe_meter.errors import StripeMeterError
 
 if TYPE_CHECKING:
@@ -67,11 +67,11 @@ class Unpaid:
         self, gateway: Gateway, account: Account, tool: Tool, plan: PayAsYouGo, offer: Offer
     ) -> Offer | Refusal:
         """The same offer on the customer's tab; what one call may cost is set aside."""
-        allowed = next((amount for amount in plan.unpaid if amount.currency == offer.currency), None)
+        allowed = next((amount for amount in plan.unpaid if amount.currency == offer.terms.currency), None)
         if allowed is None:
             return offer
         account = await self._with_threshold(gateway, account, allowed)
-        most = offer.rate.quantity(tool.max_units or 1)
+        most = offer.terms.rate.quantity(tool.max_units or 1)
         tab = self._tab(account, allowed, offer)
         if not tab.take(most):
             account = await self._accounts.renew(account, gateway.connection.clock.now())
@@ -79,14 +79,14 @@ class Unpaid:
             if not tab.take(most):
                 shown = str(Money(allowed.minor * _TIMES, allowed.currency))
                 return refusals.too_much_unpaid(tool.name, self._shelf.quote(tool), shown, _RETRY)
-        return replace(offer, purse=tab, most=most)
+        return replace(offer, limits=Limits(tab, most))
 
     def _tab(self, account: Account, allowed: Money, offer: Offer) -> Tab:
         """The running tab: a new one begins with each invoice."""
         assert account.subscription is not None
         key = (account.customer, account.subscription.id, account.subscription.latest_invoice)
         counter = self._counters.get(key) or self._counters.put(key, Counter(0, 0, millionths(allowed.minor, _TIMES)))
-        return Tab(counter, offer.unit_amount)
+        return Tab(counter, offer.terms.unit_amount)
 
     async def _with_threshold(self, gateway: Gateway, account: Account, allowed: Money) -> Account:
         """Set the threshold where there is none; one that the seller set in Stripe stays."""

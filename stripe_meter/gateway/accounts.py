@@ -114,7 +114,7 @@ class Accounts:
             has_payment_method=method is not None,
             # Only who cannot be served is sent to an invoice, and only under a threshold are invoices counted by.
             latest_invoice=_id(found.latest_invoice) if found.status != "active" or threshold is not None else None,
-            plan=plan,
+            plan=None if plan is None else sys.intern(plan),
             since=max((item.current_period_start for item in items), default=0) if plan is not None else 0,
             threshold=threshold,
         )

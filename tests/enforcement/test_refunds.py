@@ -195,7 +195,7 @@ async def ledger_of_next(engine: Engine, tool: Tool, caller: Caller) -> str:
         return admission.reason
     admission.release()
     assert admission.offer is not None
-    return admission.offer.ledger
+    return admission.offer.terms.ledger
 
 
 async def test_a_refunded_call_of_a_plan_makes_the_next_one_an_included_one(

@@ -78,8 +78,8 @@ async def test_a_refused_call_costs_nothing(make_engine: Callable[..., Engine], 
     await served(engine, tool, caller, 6)
     assert engine.flush()
     assert engine.stats().accepted == 3
-    offer = engine._callers.verified(caller.credential).offers[tool.name]  # type: ignore[union-attr]  # they were served
-    assert offer.purse.used == 3
+    (offer,) = engine._callers.verified(caller.credential).offers  # type: ignore[union-attr]  # they were served
+    assert offer.limits.purse.used == 3
 
 
 async def test_what_one_limit_refuses_the_other_does_not_count(make_engine: Callable[..., Engine], stripe: Any) -> None:
@@ -92,7 +92,8 @@ async def test_what_one_limit_refuses_the_other_does_not_count(make_engine: Call
     assert "At most 2 calls a day" in refused.text
     account = engine._callers.verified(caller.credential)
     assert account is not None
-    overall, _ = account.offers[tool.name].gauge.windows
+    (offer,) = account.offers
+    overall, _ = offer.limits.gauge.windows
     for _ in range(20):
         assert engine.admit_warm(tool, caller) is None
     assert overall._counting.get_window_stats(overall.item, *overall.key).remaining == 98
@@ -130,7 +131,7 @@ async def test_without_a_limit_nothing_is_counted(engine: Engine, stripe: Emulat
     assert await served(engine, tool, caller, 2) == [None, None]
     account = engine._callers.verified(caller.credential)
     assert account is not None
-    assert account.offers[tool.name].gauge is None
+    assert [offer.limits for offer in account.offers] == [None]
     assert engine._decision.throttle is not None
     assert engine._decision.throttle._counting is None
 

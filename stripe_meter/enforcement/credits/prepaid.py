@@ -21,8 +21,8 @@ from stripe_meter.enforcement.credits.recovery import survey
 from stripe_meter.enforcement.credits.rounds import Rounds
 from stripe_meter.enforcement.credits.steps import Policy
 from stripe_meter.enforcement.credits.wallet import Shortage, Wallet, largest_first
-from stripe_meter.enforcement.gate import Offer
 from stripe_meter.enforcement.ledgers import Spent
+from stripe_meter.enforcement.offers import Limits, Offer, Terms, shared
 from stripe_meter.errors import ConfigurationError, StripeMeterError
 
 if TYPE_CHECKING:
@@ -77,16 +77,8 @@ class Prepaid:
         found = await self._wallet(gateway, account.wallet, plan).take(most)
         if isinstance(found, Shortage):
             return Spent(_why(found, most, scale), 0, "credits", most)
-        return Offer(
-            account.customer,
-            self._shelf.names.credits,
-            route.rate,
-            Decimal(0),
-            ledger="credits",
-            purse=found,
-            most=most,
-            scale=scale,
-        )
+        terms = shared(Terms(self._shelf.names.credits, route.rate, ledger="credits", scale=scale))
+        return Offer(account.customer, terms, Limits(found, most))
 
     async def take_back(self, gateway: Gateway, voucher: Voucher) -> str:
         """Return the credits of one charge, and say by which transaction; doing it again changes nothing.

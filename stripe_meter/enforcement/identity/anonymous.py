@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.enforcement.counters import Counter
-from stripe_meter.enforcement.gate import Admission, Offer
+from stripe_meter.enforcement.gate import Admission
 from stripe_meter.enforcement.identity.reading import network_of
+from stripe_meter.enforcement.offers import Limits, Offer, Terms, shared
 
 if TYPE_CHECKING:
     from stripe_meter.domain.plans import Free
@@ -48,6 +49,7 @@ class Anonymous:
         most = rate.quantity(tool.max_units or 1)
         if not counter.take(most):
             return None
-        admission = Admission(tool, Offer("", "", rate, ledger="allowance", purse=counter, most=most))
+        terms = shared(Terms("", rate, ledger="allowance"))
+        admission = Admission(tool, Offer("", terms, Limits(counter, most)))
         admission.customer = None
         return admission
