@@ -23,25 +23,36 @@ def dispute_mark(dispute: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemPrice:
+    """A price as a subscription in one currency has it; one object for all who have it.
+
+    Attributes:
+        id: Stripe's price id.
+        meter: Stripe's meter id, `mtr_…`.
+        tiers: What its units cost in that currency; empty when the price cannot be paid in it.
+        currency: Of the subscription; lower-case ISO code.
+        unit: What the price is paid for; None when it does not say.
+    """
+
+    id: str
+    meter: str
+    tiers: tuple[Tier, ...]
+    currency: str
+    unit: Unit | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Item:
     """One priced meter of the customer's subscription: a subscription item.
 
     Attributes:
-        price: Stripe's price id.
-        meter: Stripe's meter id, `mtr_…`.
-        tiers: What its units cost in that currency; empty when the price cannot be paid in it.
-        currency: Of the subscription; lower-case ISO code.
+        price: What it costs.
         period_end: Unix seconds; first moment of the next billing period.
-        unit: What the price is paid for; None when it does not say.
         since: Unix seconds from which this price counts: the period's begin, or later where it replaced another one.
     """
 
-    price: str
-    meter: str
-    tiers: tuple[Tier, ...]
-    currency: str
+    price: ItemPrice
     period_end: int = 0
-    unit: Unit | None = None
     since: int = 0
 
 
@@ -71,7 +82,7 @@ class Subscription:
 
     def item(self, meter: str) -> Item | None:
         """What bills the usage of `meter`, if anything does."""
-        return next((item for item in self.items if item.meter == meter), None)
+        return next((item for item in self.items if item.price.meter == meter), None)
 
     @property
     def is_solvent(self) -> bool:
@@ -99,7 +110,6 @@ class Account:
         is_disputed: True while a payment of theirs is disputed.
         is_paused: True while the seller refuses their calls for that.
         fresh_until: Until then the snapshot is served; a little before, a newer one is fetched beside the calls.
-        stale_until: Until then it is served while Stripe is unavailable.
         offers: What this snapshot makes of each tool that was called. Most customers call a few, so a search is
             cheaper than a table in each of a hundred thousand snapshots.
     """
@@ -115,7 +125,6 @@ class Account:
     is_paused: bool = False
     second: tuple[str, ...] = ()
     fresh_until: float = 0.0
-    stale_until: float = 0.0
     offers: tuple[Any, ...] = field(default=(), repr=False, compare=False)
 
     def keep(self, offer: Any) -> None:

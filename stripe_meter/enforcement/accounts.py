@@ -46,18 +46,21 @@ class AccountCache:
         self.get: Callable[[str], Account | None] = self._accounts.get
         self._reading: dict[str, asyncio.Task[Account]] = {}
         self._renewed: dict[str, float] = {}
+        # Of those who are served although their snapshot is old: until when at most.
+        self._stale_until: dict[str, float] = {}
 
     def put(self, account: Account) -> Account:
         """Take in what was just read or learned; it is fresh from now."""
-        now = self.monotonic()
-        fresh_until = now + self.fresh
-        return self._keep(replace(account, fresh_until=fresh_until, stale_until=fresh_until - FRESH + STALE, offers=()))
+        self._stale_until.pop(account.customer, None)
+        return self._keep(replace(account, fresh_until=self.monotonic() + self.fresh, offers=()))
 
     def _keep(self, stamped: Account) -> Account:
         # Re-inserting moves it to the end, so the front is what was not read for longest.
         self._accounts.pop(stamped.customer, None)
         while len(self._accounts) >= MOST:
-            self._accounts.pop(next(iter(self._accounts)))
+            oldest = next(iter(self._accounts))
+            self._accounts.pop(oldest)
+            self._stale_until.pop(oldest, None)
         self._accounts[stamped.customer] = stamped
         return stamped
 
@@ -71,13 +74,20 @@ class AccountCache:
         now = self.monotonic()
         if known is not None and now < known.fresh_until:
             return known
-        if known is None or now >= known.stale_until:
+        if known is None:
+            return await self.refresh(customer)
+        stale_until = self._stale_until.get(customer, known.fresh_until - FRESH + STALE)
+        if now >= stale_until:
             return await self.refresh(customer)
         try:
             async with asyncio.timeout(PATIENCE):
                 return await self.refresh(customer)
         except (StripeUnavailable, TimeoutError):
+            latest = self._accounts.get(customer)
+            if latest is not None and latest is not known:  # somebody else learned more meanwhile
+                return latest
             # Whoever comes next must not wait for the same time-out.
+            self._stale_until[customer] = stale_until
             return self._keep(replace(known, fresh_until=now + AHEAD + AGAIN, offers=()))
 
     async def renew(self, known: Account, now: float) -> Account:

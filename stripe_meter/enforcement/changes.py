@@ -87,7 +87,10 @@ class Changes:
         subscription = account.subscription
         if subscription is None or subscription.status != "active" or not subscription.items:
             return None
-        currency, now = subscription.items[0].currency, self._shelf.offering.subscriptions.get(subscription.plan or "")
+        currency, now = (
+            subscription.items[0].price.currency,
+            self._shelf.offering.subscriptions.get(subscription.plan or ""),
+        )
         for plan in self._shelf.offering.sold_by(tool):
             if not isinstance(plan, (Subscription, PayAsYouGo)) or plan.name == subscription.plan:
                 continue

@@ -177,4 +177,4 @@ class Desk:
 
 def _currency(account: Account) -> str | None:
     subscription = account.subscription
-    return subscription.items[0].currency if subscription is not None and subscription.items else None
+    return subscription.items[0].price.currency if subscription is not None and subscription.items else None

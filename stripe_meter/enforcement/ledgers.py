@@ -21,7 +21,7 @@ from stripe_meter.enforcement.counters import Counters, Period, counted
 from stripe_meter.enforcement.offers import Limits, Offer, Terms, shared
 
 if TYPE_CHECKING:
-    from stripe_meter.domain.account import Account, Item
+    from stripe_meter.domain.account import Account, Item, ItemPrice
     from stripe_meter.domain.offering import Route
     from stripe_meter.domain.refusals import Refusal
     from stripe_meter.domain.tools import Tool
@@ -117,7 +117,7 @@ class PlanCalls:
         since = max(subscription.since, item.since)
         counter = await counted(
             self._counters,
-            Period(account.customer, event_name, since, (subscription.id, item.price, limit)),
+            Period(account.customer, event_name, since, (subscription.id, item.price.id, limit)),
             lambda: gateway.usage.total(meter, account.customer, since),
             included=included,
             limit=limit,
@@ -128,7 +128,7 @@ class PlanCalls:
             return Spent(f"The {kind} ({limit}) are used until {day_and_time(item.period_end)}.", item.period_end)
         left = item.period_end - gateway.connection.clock.now()
         ends = self._monotonic() + left
-        terms = shared(Terms(event_name, route.rate, unit_amount, item.currency, "plan"))
+        terms = shared(Terms(event_name, route.rate, unit_amount, item.price.currency, "plan"))
         return Offer(account.customer, terms, Limits(counter, most, until=ends), item.period_end, ends)
 
     async def _meter_of_old(self, gateway: Gateway, event_name: str) -> str | None:
@@ -148,8 +148,8 @@ class PlanCalls:
 
 def _terms(item: Item) -> tuple[int, Decimal]:
     """Included calls and the price of a further one: of this customer's price, which may be older than ours."""
-    included = next((tier.up_to for tier in item.tiers if tier.up_to is not None and tier.unit_amount == 0), 0)
-    return included or 0, item.tiers[-1].unit_amount if item.tiers else Decimal(0)
+    included = next((tier.up_to for tier in item.price.tiers if tier.up_to is not None and tier.unit_amount == 0), 0)
+    return included or 0, item.price.tiers[-1].unit_amount if item.price.tiers else Decimal(0)
 
 
 class Metered:
@@ -170,26 +170,27 @@ class Metered:
         item = account.subscription.item(listing.price.meter)
         if item is None:
             return None
-        if not item.tiers or item.unit is None or not item.unit.is_counted_by(tool):
-            self._warn(tool, item)
+        price = item.price
+        if not price.tiers or price.unit is None or not price.unit.is_counted_by(tool):
+            self._warn(tool, price)
             quote = " or ".join(str(rate) for rate in listing.rates)
             return refusals.subscription_unusable(tool.name, quote, "has a price by which it cannot be billed")
-        unit_amount = item.tiers[0].unit_amount
-        rate = item.unit.rate(tool, unit_amount, item.currency)
+        unit_amount = price.tiers[0].unit_amount
+        rate = price.unit.rate(tool, unit_amount, price.currency)
         ends = self._monotonic() + item.period_end - gateway.connection.clock.now()
-        terms = shared(Terms(listing.event_name, rate, unit_amount, item.currency))
+        terms = shared(Terms(listing.event_name, rate, unit_amount, price.currency))
         return Offer(account.customer, terms, None, item.period_end, ends)
 
-    def _warn(self, tool: Tool, item: Item) -> None:
-        if (tool.name, item.price) not in self._warned:
-            self._warned.add((tool.name, item.price))
+    def _warn(self, tool: Tool, price: ItemPrice) -> None:
+        if (tool.name, price.id) not in self._warned:
+            self._warned.add((tool.name, price.id))
             log.error(
                 "calls of %r are refused to whoever is billed by %s: that price is paid per %s, which the tool does "
                 "not count now; move them with stripe-meter apply --subscriptions, or give the tool a new meter with "
                 "name=…",
                 tool.name,
-                item.price,
-                item.unit or "something it does not say",
+                price.id,
+                price.unit or "something it does not say",
             )
 
 

@@ -15,7 +15,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from stripe_meter.domain.account import METADATA_DISPUTE, Account, Item, Subscription
+from stripe_meter.domain.account import METADATA_DISPUTE, Account, Item, ItemPrice, Subscription
 from stripe_meter.domain.blueprint import Tier
 from stripe_meter.domain.identity import METADATA_CAP, stored_keys, wallet_name
 from stripe_meter.domain.migration import METADATA_SINCE
@@ -128,14 +128,10 @@ class Accounts:
             tiers = _amount(str(price.unit_amount_decimal))
         else:
             tiers = await self._terms.tiers(price.id, currency)
-        # A hundred thousand snapshots name the same few prices and meters.
+        unit = _unit(plain(price.metadata).get(METADATA_UNIT), price.nickname)
         return Item(
-            sys.intern(price.id),
-            sys.intern(price.recurring.meter),
-            tiers,
-            sys.intern(currency),
+            _shared(ItemPrice(price.id, price.recurring.meter, tiers, currency, unit)),
             item.current_period_end,
-            _unit(plain(price.metadata).get(METADATA_UNIT), price.nickname),
             max(item.current_period_start, _whole(plain(item.metadata).get(METADATA_SINCE)) or 0),
         )
 
@@ -162,6 +158,12 @@ def _whole(text: str | None) -> int | None:
 @lru_cache(maxsize=1024)
 def _amount(text: str) -> tuple[Tier, ...]:
     return (Tier(None, Decimal(text)),)
+
+
+@lru_cache(maxsize=1024)
+def _shared(price: ItemPrice) -> ItemPrice:
+    """The one object for all equal ones: a hundred thousand snapshots have the same few prices."""
+    return price
 
 
 @lru_cache(maxsize=1024)

@@ -2,8 +2,9 @@
 
 Each part runs in a process of its own and reads its resident set (RSS) from the kernel, after a collection.
 
-    accounts        snapshots made from Stripe's JSON as a cold read makes them, with the caller each belongs to, in a
-                    server that has served a call; `mb` is the growth, `bytes_each` the same for one
+    accounts        snapshots made from Stripe's JSON as a cold read makes them, with the caller each belongs to and what
+                    the tool they called costs them, in a server that has served a call; `mb` is the growth,
+                    `bytes_each` the same for one
     flusher_keys    customers with usage that is not sent yet
     soak            calls over the in-memory client and usage of 500 customers for `--minutes` (10; 0.2 in the quick
                     form): RSS over time, and the slope of its second half, in which caches are warm
@@ -30,6 +31,7 @@ from mcp import Client
 
 from stripe_meter import StripeMeter
 from stripe_meter.domain.identity import Caller
+from stripe_meter.domain.refusals import Refusal
 from stripe_meter.enforcement.engine import LOCAL_KEY
 from stripe_meter.settings import EMULATOR_KEY
 from tests.benchmarks import burst, event_sink, harness, seller
@@ -82,17 +84,22 @@ def accounts(number: int) -> Report:
 
 
 async def fill(billing: StripeMeter, gateway: Gateway, template: str, customer: str, number: int) -> None:
-    """Read that many customers as if each were Stripe's answer to a cold call."""
+    """Read that many customers as if each were Stripe's answer to a cold call, and decide that call."""
     import stripe
 
     engine = billing.engine
+    (tool,) = engine.tools
     subscription = json.loads(template)["subscriptions"]["data"][0]["id"]
     for n in range(number):
         text = template.replace(customer, f"cus_{n:014}").replace(subscription, f"sub_1{n:023}")
         found = stripe.Customer.construct_from(json.loads(text), EMULATOR_KEY)
         account = engine._accounts.put(await gateway.accounts.snapshot(found))
         credential = b"k" + hashlib.sha256(text.encode()).digest()
-        engine._callers.remember(Caller(credential, api_key=f"smk_cus_{n:014}_{n:040}", client="203.0.113.7"), account)
+        caller = Caller(credential, api_key=f"smk_cus_{n:014}_{n:040}", client="203.0.113.7")
+        admission = await engine._decision._judge(gateway, engine._callers.remember(caller, account), tool, caller)
+        if isinstance(admission, Refusal):
+            raise RuntimeError(f"a customer who has paid is refused: {admission.text}")
+        admission.release()
 
 
 def flusher_keys(number: int) -> Report:
