@@ -89,6 +89,7 @@ def burst(road: Road, customers: int) -> Report:
     return {
         "calls": CALLS,
         "delivered": tally["delivered"],
+        "undelivered": CALLS - tally["delivered"],
         "requests": tally["requests"],
         "seconds_to_drain": round(drained - called, 3),
         "seconds_calling": round(called - began, 3),
