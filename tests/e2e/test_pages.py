@@ -230,6 +230,28 @@ async def test_a_card_is_saved_without_a_charge(serve: Serve, stripe: EmulatorSe
     assert [row for row in stripe.emulator.account.store.all("payment_method") if row["customer"]]
 
 
+async def test_automatic_top_ups_are_agreed_to_and_stopped(serve: Serve, stripe: EmulatorServer, page: Page) -> None:
+    """The page says what saving the card agrees to, and a typed key is all it takes to stop it."""
+    starter = CreditPack(100, "$9.99", "Starter")
+    served = serve(Free(calls=1), Credits([starter], credit_value="$0.01", top_up="Starter", top_up_limit=1))
+    await page.goto(f"{served.url}/billing/signup")
+    await page.get_by_role("button", name="Get my key").click()
+    key = await page.inner_text("#api-key")
+    await page.goto(portal_link(served, key, "setup"))
+    await seen(page, "setup-top-ups")
+    assert "100 more are bought with this card for $9.99" in await page.inner_text("body")
+    await page.get_by_role("button", name="Go on").click()
+    await pay(page, "Save")
+    await page.wait_for_url(f"{served.url}/billing/success**")
+    await page.goto(f"{served.url}/billing/top-ups")
+    await seen(page, "top-ups")
+    await page.get_by_label("API key").fill(key)
+    await page.get_by_role("button", name="Stop").click()
+    await seen(page, "top-ups-stopped")
+    [row] = [row for row in stripe.emulator.account.store.all("customer") if "stripe_meter_top_up" in row["metadata"]]
+    assert row["metadata"]["stripe_meter_top_up"].startswith("off ")
+
+
 async def test_a_pack_is_bought_by_its_payment_link(serve: Serve, page: Page) -> None:
     """The page of links leads a known customer to the lasting link, and their credits are there."""
     served = serve(Free(calls=1), PACKS)
