@@ -1,8 +1,8 @@
 """The gate of CI: the quick benchmarks, held to twice their targets.
 
-Runs `warm_path`, `imports`, `burst` and `memory` with a short soak; prints each figure with its target and a verdict, and exits 1 when one is more
-than twice its target. Noise of a shared machine only ever adds, so a benchmark with a figure over the bound is run
-again, and the best of its runs counts for each figure; what is slow itself stays slow.
+Runs `warm_path`, `imports`, `burst` and `memory` with a short soak; prints each figure with its target and a verdict,
+and exits 1 when one is more than twice its target. Noise of a shared machine only ever adds, so a benchmark with a
+figure over the bound is run again, and the best of its runs counts for each figure; what is slow itself stays slow.
 """
 
 from __future__ import annotations
