@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 import time
 from enum import IntEnum
 from typing import Final
@@ -19,6 +20,8 @@ from typing import Final
 _LOWERED_BY: Final = 0.7
 _RECOVERS_BY: Final = 0.05
 _SLOWEST: Final = 1.0
+#: A longer wait is looked at again after this long, because a process that ends cuts it short.
+_LOOK_AGAIN: Final = 0.25
 
 
 class Priority(IntEnum):
@@ -43,6 +46,7 @@ class RateLimiter:
         self._tokens = max(1.0, rate)
         self._refilled = 0.0
         self._paused_until = 0.0
+        self._longest_pause = math.inf
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
         self._pump: asyncio.Task[None] | None = None
@@ -65,11 +69,21 @@ class RateLimiter:
     def slow_down(self, seconds: float) -> None:
         """Stripe said that we are too fast: nothing for `seconds`, and a lower rate for a while after."""
         now = asyncio.get_running_loop().time()
+        seconds = min(seconds, self._longest_pause)
         if now >= self._paused_until:
             # Answers to requests that were on the way together are one piece of news.
             self.rate = max(_SLOWEST, self.rate * _LOWERED_BY)
         self._paused_until = max(self._paused_until, now + seconds)
         self._tokens = min(self._tokens, 1.0)
+
+    def hurry(self) -> None:
+        """The process is about to end and loses what it does not send: from now on ask again after a moment."""
+        self._longest_pause = _LOOK_AGAIN
+        self._paused_until = min(self._paused_until, asyncio.get_running_loop().time() + _LOOK_AGAIN)
+
+    def resume(self) -> None:
+        """It did not end: wait again as long as Stripe asks for."""
+        self._longest_pause = math.inf
 
     def _take(self) -> float:
         """Take a token and return 0, or return the seconds until there may be one."""
@@ -90,6 +104,6 @@ class RateLimiter:
             if self._waiting[0][2].done():
                 heapq.heappop(self._waiting)
             elif (wait := self._take()) > 0.0:
-                await asyncio.sleep(wait)
+                await asyncio.sleep(min(wait, _LOOK_AGAIN))
             else:
                 heapq.heappop(self._waiting)[2].set_result(None)

@@ -20,7 +20,7 @@ def date(offset: float) -> str:
 
 async def test_a_clock_that_is_right_is_left_alone() -> None:
     """The header has whole seconds, so within a second ours is the better one."""
-    clock = StripeClock(lambda: NOW)
+    clock = StripeClock(lambda: NOW, lambda: 0.0)
     for _ in range(5):
         clock.learn(date(0.0))
     assert clock.now() == NOW
@@ -28,7 +28,7 @@ async def test_a_clock_that_is_right_is_left_alone() -> None:
 
 async def test_a_fast_clock_is_corrected_by_the_median() -> None:
     """Six minutes fast, and Stripe would reject all usage days later; one odd answer changes nothing."""
-    clock = StripeClock(lambda: NOW)
+    clock = StripeClock(lambda: NOW, lambda: 0.0)
     for offset in (-40.0, -40.0, -41.0, -2.0, -40.0):
         clock.learn(date(offset))
     assert clock.offset == pytest.approx(-39.5)
@@ -36,17 +36,40 @@ async def test_a_fast_clock_is_corrected_by_the_median() -> None:
 
 async def test_a_jump_is_followed_at_once() -> None:
     """A test clock moved a month, or the machine slept."""
-    clock = StripeClock(lambda: NOW)
+    clock = StripeClock(lambda: NOW, lambda: 0.0)
     for _ in range(9):
         clock.learn(date(0.0))
     clock.learn(date(31 * 86400.0))
     assert clock.offset == pytest.approx(31 * 86400.0, abs=1.0)
 
 
+async def test_a_wall_clock_that_is_set_forward_dates_nothing_into_the_future(caplog: pytest.LogCaptureFixture) -> None:
+    """Stripe throws away what is dated five minutes ahead, after it has said yes; the author hears of it once."""
+    set_by, passed = [0.0], [0.0]
+    clock = StripeClock(lambda: NOW + passed[0] + set_by[0], lambda: passed[0])
+    clock.learn(date(0.0))
+    for set_by[0], passed[0] in ((3600.0, 10.0), (-3600.0, 20.0)):
+        assert clock.now() == pytest.approx(NOW + passed[0], abs=1.0)
+        clock.learn(date(passed[0]))
+        assert clock.now() == pytest.approx(NOW + passed[0], abs=1.0)
+    assert [record.getMessage()[:45] for record in caplog.records] == ["this machine's clock was set by +3600 seconds"]
+
+
+async def test_a_steady_clock_that_stood_still_is_late_until_the_next_answer() -> None:
+    """A paused virtual machine counts nothing; dated too early is billed, dated too late is not."""
+    away = 0.0
+    clock = StripeClock(lambda: NOW, lambda: 0.0)
+    clock.learn(date(0.0))
+    away = 7200.0
+    assert clock.now() <= NOW + away
+    clock.learn(date(away))
+    assert clock.now() == pytest.approx(NOW + away, abs=1.0)
+
+
 @pytest.mark.parametrize("header", [None, "", "yesterday", "Sun, 99 Foo 2026"])
 async def test_an_unreadable_date_is_ignored(header: str | None) -> None:
     """Whatever a proxy puts there."""
-    clock = StripeClock(lambda: NOW)
+    clock = StripeClock(lambda: NOW, lambda: 0.0)
     clock.learn(header)
     assert clock.offset == 0.0
 
@@ -88,6 +111,22 @@ async def test_a_pause_holds_everything_back() -> None:
     limiter.slow_down(0.2)
     await limiter.acquire(Priority.PURCHASE)
     assert loop.time() - began >= 0.19
+
+
+async def test_a_process_that_ends_cuts_a_pause_short() -> None:
+    """Also for who waits already: in a minute there would be nobody left to send anything."""
+    limiter = RateLimiter(100.0)
+    limiter.slow_down(60.0)
+    waiting = asyncio.create_task(limiter.acquire(Priority.METER_EVENT))
+    await asyncio.sleep(0)
+    limiter.hurry()
+    async with asyncio.timeout(10):
+        await waiting
+        limiter.slow_down(60.0)
+        await limiter.acquire(Priority.DRAIN)
+    limiter.resume()
+    limiter.slow_down(60.0)
+    assert limiter.paused_for > 30.0, "a process that did not end waits again as long as it is told"
 
 
 async def test_a_caller_that_gave_up_keeps_nobody_waiting() -> None:
