@@ -16,11 +16,12 @@ import aiohttp
 import stripe
 import tenacity
 
-from stripe_meter.errors import StripeUnavailable
+from stripe_meter.errors import StripeMeterError, StripeUnavailable
 from stripe_meter.gateway.clock import StripeClock
-from stripe_meter.gateway.faults import TRANSPORT, translate
+from stripe_meter.gateway.faults import EXPECTED, translate
 from stripe_meter.gateway.limiter import Priority, RateLimiter
 
+log = logging.getLogger("stripe_meter.gateway")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 Options = stripe.RequestOptions
@@ -79,7 +80,11 @@ class Connection:
         """
         try:
             answer = await request(self._client)
-        except (stripe.StripeError, *TRANSPORT) as error:
+        except StripeMeterError:
+            raise
+        except Exception as error:  # of the SDK's own too, which an odd answer of a proxy trips up
+            if not isinstance(error, EXPECTED):
+                log.warning("the Stripe SDK failed on an answer: %s", type(error).__name__)
             self.clock.learn((getattr(error, "headers", None) or {}).get("Date"))
             ours = translate(error)
             if isinstance(ours, StripeUnavailable) and ours.code == "rate_limit":

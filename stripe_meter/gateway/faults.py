@@ -1,7 +1,8 @@
 """What an error of the Stripe SDK means for us: one closed table, one function.
 
-Owns the translation `stripe.StripeError` → `stripe_meter.errors`. A class that the table does not name is a
-programming error and raised as it is; a test walks every class of the SDK. Prefers codes over message texts.
+Owns the translation `stripe.StripeError` → `stripe_meter.errors`. A class that the table does not name means what its
+nearest ancestor means; a test walks every class of the SDK. Prefers codes over message texts. Never says that Stripe
+refused something where it did not: what is not understood is unavailable, and may have happened.
 
 Codes: https://docs.stripe.com/error-codes · Retries: https://docs.stripe.com/error-low-level
 """
@@ -25,8 +26,10 @@ from stripe_meter.errors import (
     StripeUnavailable,
 )
 
-#: What the transport raises past the SDK, when an answer breaks off or does not come.
-TRANSPORT: Final = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+#: What the SDK raises on purpose, and the transport past it, when an answer breaks off or does not come.
+EXPECTED: Final = (stripe.StripeError, aiohttp.ClientError, asyncio.TimeoutError, OSError)
+#: No connection was made (refused, no such name, no TLS), so nothing was sent.
+_NEVER_SENT: Final = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 _IN_PROGRESS: Final = frozenset({"lock_timeout", "idempotency_key_in_use", "rate_limit"})
 
@@ -35,7 +38,7 @@ def _unavailable(error: stripe.StripeError) -> StripeMeterError:
     status = error.http_status or 0
     return StripeUnavailable(
         f"Stripe did not answer properly (HTTP {status})" if status else "Stripe could not be reached",
-        ambiguous=True,
+        ambiguous=not isinstance(error.__cause__, _NEVER_SENT),
         stored=status >= 500,
         retry_after=_retry_after(error),
         code=error.code,
@@ -70,6 +73,10 @@ def _rejected(error: stripe.StripeError) -> StripeMeterError:
     )
 
 
+def _unknown(error: stripe.StripeError) -> StripeMeterError:
+    return _rejected(error) if 400 <= (error.http_status or 0) < 500 else _unavailable(error)
+
+
 def _conflict(error: stripe.StripeError) -> StripeMeterError:
     if _code(error) in _IN_PROGRESS:
         return _limited(error)
@@ -94,7 +101,7 @@ def _no_permission(error: stripe.StripeError) -> StripeMeterError:
 
 #: Every class of the SDK, and what it means for us.
 MEANING: Final[dict[type[stripe.StripeError], Callable[[stripe.StripeError], StripeMeterError]]] = {
-    stripe.StripeError: _rejected,
+    stripe.StripeError: _unknown,
     stripe.APIConnectionError: _unavailable,
     stripe.APIError: _unavailable,
     stripe.RateLimitError: _limited,
@@ -106,8 +113,8 @@ MEANING: Final[dict[type[stripe.StripeError], Callable[[stripe.StripeError], Str
     stripe.StripeErrorWithParamCode: _rejected,
     stripe.SignatureVerificationError: _rejected,
     stripe.TemporarySessionExpiredError: _session_expired,
-    # OAuth is for platforms; nothing here does it.
-    **dict.fromkeys((oauth_error.OAuthError, *oauth_error.OAuthError.__subclasses__()), _rejected),
+    # OAuth is for platforms and nothing here does it: an answer of that form is a proxy's, not Stripe's.
+    **dict.fromkeys((oauth_error.OAuthError, *oauth_error.OAuthError.__subclasses__()), _unavailable),
     # The rest belong to v2 resources that nothing here calls; they are refusals like any other.
     **{
         getattr(stripe, name): _rejected
@@ -136,14 +143,13 @@ MEANING: Final[dict[type[stripe.StripeError], Callable[[stripe.StripeError], Str
 
 
 def translate(error: BaseException) -> StripeMeterError:
-    """Our error for one of the SDK's or the transport's.
-
-    Raises:
-        KeyError: The SDK grew a class that nobody has thought about yet.
-    """
+    """Our error for one of the SDK's or the transport's, or for what the SDK stumbled over."""
     if isinstance(error, stripe.StripeError):
-        return MEANING[type(error)](error)
-    return StripeUnavailable("Stripe could not be reached", ambiguous=True)
+        meaning = next(MEANING[cls] for cls in type(error).__mro__ if cls in MEANING)
+        return meaning(error)
+    if isinstance(error, EXPECTED):
+        return StripeUnavailable("Stripe could not be reached", ambiguous=not isinstance(error, _NEVER_SENT))
+    return StripeUnavailable("Stripe did not answer properly", ambiguous=True)
 
 
 def _code(error: stripe.StripeError) -> str | None:

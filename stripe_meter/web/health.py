@@ -56,6 +56,7 @@ async def stats(visit: Visit) -> Response:
                 "meter_events": usage.events_sent,
                 "unsent_seconds": round(usage.unsent_seconds, 3),
                 "uncounted": usage.uncounted,
+                "late": usage.late,
             },
             "meter_errors": [_report(error) for error in engine.sales.meter_errors()],
         }
@@ -76,6 +77,8 @@ def _lines(visit: Visit) -> Iterator[str]:
     yield from _one("stripe_meter_unsent_seconds", "gauge", "Age of the oldest unsent usage.", usage.unsent_seconds)
     says = "Units that Stripe took and had not counted an hour after their day."
     yield from _one("stripe_meter_uncounted_units_total", "counter", says, usage.uncounted)
+    says = "Units that Stripe took when the invoice of their period was probably final."
+    yield from _one("stripe_meter_late_units_total", "counter", says, usage.late)
     lost = sum(error.count for error in visit.engine.sales.meter_errors())
     yield from _one("stripe_meter_meter_errors", "gauge", "Meter events that Stripe's latest reports reject.", lost)
     is_ready = not visit.engine.stopping and _can_bill(visit)

@@ -42,6 +42,7 @@ _SCHEMAS: Final[dict[str, Any]] = {
             meter_events=_COUNT,
             unsent_seconds={"type": "number", "minimum": 0},
             uncounted=_COUNT,
+            late=_COUNT,
         ),
         meter_errors={"type": "array", "items": {"type": "object"}},
     ),

@@ -4,7 +4,8 @@
 
 FRAMEWORK is `mcp`, `mcp1`, `fastmcp` or `fastmcp3`, TRANSPORT `stdio` or `http`. `app` is the factory for ASGI servers,
 which takes the framework from the environment. Every run of a tool is one line of the file named by the environment, so
-that what was done is known without Stripe and without the client.
+that what was done is known without Stripe and without the client. Call number n of a tool is charged 2^n units, so that
+a sum of units tells which calls are in it.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from typing import Any, Final
 
 import uvicorn
 
-from stripe_meter import StripeMeter, metered
+from stripe_meter import Call, StripeMeter, metered
 
 FRAMEWORK: Final = "ENDINGS_FRAMEWORK"
 NOTES: Final = "ENDINGS_NOTES"
 #: Calls that the process makes by itself: before it serves in the endings that fork, after it served in others.
 OWN_CALLS: Final = 10
-_PRICE: Final = "$0.05"
+_PRICE: Final = "$0.000001 per unit"
 
 
 def note(line: str) -> None:
@@ -37,8 +38,8 @@ def note(line: str) -> None:
         notes.write(line + "\n")
 
 
-def build(framework: str, stop: Callable[[], None]) -> Any:
-    """The server; its tool `stop_serving` calls `stop`."""
+def build(framework: str, stop: Callable[[], None], *, is_bare: bool = False) -> Any:
+    """The server; its tool `stop_serving` calls `stop`. A bare one has decorated tools and no StripeMeter."""
     if framework == "mcp":
         from mcp.server.mcpserver import MCPServer
 
@@ -50,27 +51,42 @@ def build(framework: str, stop: Callable[[], None]) -> Any:
         from fastmcp import FastMCP
 
         server = FastMCP("Ending")
-    billing = StripeMeter()
-    billing.attach(server)
-    _add_tools(server, billing, stop)
+    _add_tools(server)
+    if not is_bare:
+        billing = StripeMeter()
+        billing.attach(server)
+        _add_free_tools(server, billing, stop)
     return server
 
 
-def _add_tools(server: Any, billing: StripeMeter, stop: Callable[[], None]) -> None:
-    async def work() -> str:
-        note("done")
+def _units(call: Call) -> int:
+    return 1 << int(call.arguments["number"])
+
+
+def _add_tools(server: Any) -> None:
+    async def work(number: int) -> str:
+        note(f"done work {number}")
         return "done"
 
-    def work_in_thread() -> str:
-        note("done")
+    async def own_work(number: int) -> str:
+        note(f"done own_work {number}")
         return "done"
 
-    async def work_slowly(seconds: float) -> str:
+    def work_in_thread(number: int) -> str:
+        note(f"done work_in_thread {number}")
+        return "done"
+
+    async def work_slowly(number: int, seconds: float) -> str:
         note("started")
         await asyncio.sleep(seconds)
-        note("done")
+        note(f"done work_slowly {number}")
         return "done"
 
+    for tool in (work, own_work, work_in_thread, work_slowly):
+        server.tool()(metered(_PRICE, units=_units)(tool))
+
+
+def _add_free_tools(server: Any, billing: StripeMeter, stop: Callable[[], None]) -> None:
     async def stats() -> str:
         return json.dumps(dataclasses.asdict(billing.stats()), default=str)
 
@@ -78,19 +94,17 @@ def _add_tools(server: Any, billing: StripeMeter, stop: Callable[[], None]) -> N
         stop()
         return "stopping"
 
-    for tool in (work, work_in_thread, work_slowly):
-        server.tool()(metered(_PRICE)(tool))
     for free in (stats, stop_serving):
         server.tool()(metered("free")(free))
 
 
-def own_calls(server: Any) -> None:
+def own_calls(server: Any, first: int = 0) -> None:
     """Call the tool as the author's own code may, in a loop of its own."""
 
     async def call() -> None:
-        for _ in range(OWN_CALLS):
-            await server.call_tool("work", {})
-            note("answered")
+        for number in range(first, first + OWN_CALLS):
+            await server.call_tool("own_work", {"number": number})
+            note(f"answered own_work {number}")
 
     asyncio.run(call())
 
@@ -103,11 +117,11 @@ def prelude(server: Any, ending: str) -> None:
     if ending == "fork":
         child = os.fork()
         if not child:
-            own_calls(server)
+            own_calls(server, OWN_CALLS)
             sys.exit(0)
         os.waitpid(child, 0)
     else:
-        process = multiprocessing.get_context("fork").Process(target=own_calls, args=(server,))
+        process = multiprocessing.get_context("fork").Process(target=own_calls, args=(server, OWN_CALLS))
         process.start()
         process.join()
 
@@ -145,7 +159,7 @@ def serve(framework: str, transport: str, ending: str, port: int) -> None:
         for running in stops:
             running.should_exit = True
 
-    server = build(framework, stop)
+    server = build(framework, stop, is_bare=ending == "bare")
     prelude(server, ending)
     note(f"pid {os.getpid()}")
     if transport == "http" and ending in ("exit", "exception"):

@@ -24,16 +24,20 @@ FRAMEWORKS: Final = {
 _APP: Final = "tests.benchmarks.ending_app"
 
 #: Endings on stdio; `sigint` leaves a server of both frameworks waiting for its stdin, so that is closed afterwards.
+#: `bare` is SIGTERM for a server without a StripeMeter, whose tools run in worker threads.
 STDIO: Final = (
-    "sigterm", "sigterm_running", "sigint", "eof", "exit", "exception", "fork", "multiprocessing", "kill",
+    "sigterm", "sigterm_twice", "sigterm_running", "bare", "sighup", "sigint", "eof", "exit", "exception", "fork",
+    "multiprocessing", "kill",
 )  # fmt: skip
 #: Endings over HTTP; those with the name of a server in front are ended by SIGTERM.
 HTTP: Final = (
-    "sigterm", "sigterm_running", "sigint", "exit", "exception", "fork", "multiprocessing",
-    "uvicorn_factory", "uvicorn_factory_running", "uvloop", "uvloop_running", "gunicorn", "gunicorn_running",
-    "gunicorn_preload", "kill",
+    "sigterm", "sigterm_twice", "sigterm_running", "bare", "sighup", "sigint", "exit", "exception", "fork",
+    "multiprocessing", "uvicorn_factory", "uvicorn_factory_running", "uvloop", "uvloop_running", "gunicorn",
+    "gunicorn_running", "gunicorn_preload", "kill",
 )  # fmt: skip
-QUICK: Final = ("sigterm", "sigterm_running", "eof", "fork", "kill", "uvicorn_factory_running")
+QUICK: Final = (
+    "sigterm", "sigterm_twice", "sigterm_running", "bare", "sighup", "eof", "fork", "kill", "uvicorn_factory_running",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

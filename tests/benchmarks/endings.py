@@ -2,12 +2,14 @@
 
 Real server processes, real clients, and a stand-in for Stripe reached by a host name that answers meter events after
 0.3 s. Each server is called 40 times with a pause half-way, so that one part of the usage is on its way and one part
-waits when the end comes; where tools are running then, five calls of 0.8 s more. Per cell:
+waits when the end comes; where tools are running then, five calls of 0.8 s more. Every call is charged other units, so
+each is known by itself and none can stand for another. Per cell:
 
     answered     calls whose result a client (or the author's own code in that process) got
-    executed     runs of a tool, as the tools themselves noted
+    executed     calls that ran, as the tools themselves noted
     delivered    calls in meter events that Stripe accepted, each identifier counted once
-    doubles      delivered beyond what was executed: a call counted twice
+    doubles      delivered and never executed: the trace of a call that was counted twice
+    unanswered   delivered, but the client was gone before the answer
     lost         answered but not delivered; must be 0, but for `kill` (SIGKILL), where it may be at most `bound`
     bound        what the server itself showed as pending just before it was killed
     seconds      from the signal, or the end of stdin, to the end of the process
@@ -26,7 +28,8 @@ import signal
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,9 +48,16 @@ CALLS: Final = 40
 RUNNING: Final = 5
 TOOL_SECONDS: Final = 0.8
 _CLIENTS: Final = 4
+_LANES: Final = 2
 _START_SECONDS: Final = 40.0
 _END_SECONDS: Final = 15.0
 _HANGS_AFTER: Final = 3.0
+_AGAIN: Final = 0.05
+#: What ends a process where it is not SIGTERM.
+SIGNALS: Final = {"kill": signal.SIGKILL, "sigint": signal.SIGINT, "sighup": signal.SIGHUP}
+
+#: Tool and number of a call.
+Made = tuple[str, int]
 
 
 class Server:
@@ -62,17 +72,22 @@ class Server:
             "STRIPE_METER_EMULATOR": stripe.named_url,
             "STRIPE_METER_PUBLIC_URL": seller.PAGES,
             "STRIPE_METER_API_KEY": key,
+            "STRIPE_METER_MAX_UNSENT_AMOUNT": str(10**12),
             ending_app.FRAMEWORK: cell.framework,
             ending_app.NOTES: str(self.notes),
         }
         self.key = key
-        self.answered = 0
+        self.answered: set[Made] = set()
         self.began = self.gone_after = 0.0
         self.bound: int | None = None
         self.note = ""
 
     def noted(self, word: str) -> list[str]:
         return [line for line in self.notes.read_text().splitlines() if line.startswith(word)]
+
+    def made(self, word: str) -> set[Made]:
+        """The calls in the notes that begin with a word."""
+        return {(tool, int(number)) for _, tool, number in (line.split() for line in self.noted(word))}
 
     async def pid(self) -> int:
         """The process that serves, once it says so."""
@@ -87,9 +102,9 @@ class Server:
                 await asyncio.sleep(0.6)
                 if self.cell.ending == "kill":
                     await self._delivered(clients[0])  # only the second half is to be at stake
-            for number in range(CALLS // 2):
-                tool = "work_in_thread" if number % 4 == 0 else "work"
-                await self.call(clients[number % len(clients)], tool)
+            for number in range(half * CALLS // 2, (half + 1) * CALLS // 2):
+                tool = "work_in_thread" if number % 4 == 0 or self.cell.ending == "bare" else "work"
+                await self.call(clients[number % len(clients)], tool, number=number)
 
     async def call(self, client: Client, tool: str, **arguments: Any) -> Any:
         """One call; counts if the client got its result."""
@@ -99,7 +114,7 @@ class Server:
             if result.is_error:
                 self.note = f"{tool}: {result.content}"[:300]
             elif tool.startswith("work"):
-                self.answered += 1
+                self.answered.add((tool, arguments["number"]))
             return result
         return None
 
@@ -108,7 +123,7 @@ class Server:
         ending, running = self.cell.ending, []
         if self.cell.is_running:
             running = [
-                asyncio.create_task(self.call(clients[n % len(clients)], "work_slowly", seconds=TOOL_SECONDS))
+                asyncio.create_task(self.call(clients[n % len(clients)], "work_slowly", number=n, seconds=TOOL_SECONDS))
                 for n in range(RUNNING)
             ]
             async with asyncio.timeout(_START_SECONDS):
@@ -121,8 +136,11 @@ class Server:
         if ending in ("exit", "exception"):
             await self.call(clients[0], "stop_serving")
         else:
-            wanted = {"kill": signal.SIGKILL, "sigint": signal.SIGINT}.get(ending, signal.SIGTERM)
-            os.kill(pid, wanted)
+            os.kill(pid, SIGNALS.get(ending, signal.SIGTERM))
+            if ending == "sigterm_twice":
+                await asyncio.sleep(_AGAIN)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
         await asyncio.gather(*running)
 
     async def _delivered(self, client: Client) -> None:
@@ -155,7 +173,7 @@ async def over_stdio(server: Server) -> None:
             await server.calls([client])
             await server.end([client], pid)
             watching = asyncio.create_task(server.wait(pid, _END_SECONDS))
-            if server.cell.ending in ("sigterm", "sigterm_running", "sigint", "kill"):
+            if server.cell.ending not in ("exit", "exception", "eof"):
                 await asyncio.wait([watching], timeout=_HANGS_AFTER)
                 if not watching.done():
                     server.note = f"still there {_HANGS_AFTER:g} s after the signal; ended by closing its stdin"
@@ -251,19 +269,27 @@ async def one(cell: Cell, stripe: StripeProcess, key: str) -> Report:
         return {**row, **_counted(server, stripe.requests(since))}
 
 
-def _counted(server: Server, requests: list[dict[str, Any]]) -> Report:
+def _delivered(requests: list[dict[str, Any]]) -> set[Made]:
+    """The calls in what Stripe accepted: in the sum of a tool's units each call is one bit."""
     events = [r["body"] for r in requests if r["path"] == METER_EVENTS and r["status"] == 200]
-    by_identifier = {event["identifier"]: int(event["payload"]["value"]) for event in events}
-    answered = server.answered + len(server.noted("answered"))
-    executed, delivered = len(server.noted("done")), sum(by_identifier.values())
-    lost, doubles = max(0, answered - delivered), max(0, delivered - executed)
-    is_good = lost <= (server.bound or 0) and not doubles and answered >= CALLS
+    units: Counter[str] = Counter()
+    for event in {event["identifier"]: event for event in events}.values():
+        units[event["event_name"].rpartition(".")[2]] += int(event["payload"]["value"])
+    return {(tool, bit) for tool, total in units.items() for bit in range(total.bit_length()) if total >> bit & 1}
+
+
+def _counted(server: Server, requests: list[dict[str, Any]]) -> Report:
+    answered, executed = server.answered | server.made("answered"), server.made("done")
+    delivered = _delivered(requests)
+    lost, doubles = answered - delivered, delivered - executed
+    is_good = len(lost) <= (server.bound or 0) and not doubles and len(answered) >= CALLS
     report: Report = {
-        "answered": answered,
-        "executed": executed,
-        "delivered": delivered,
-        "doubles": doubles,
-        "lost": lost,
+        "answered": len(answered),
+        "executed": len(executed),
+        "delivered": len(delivered),
+        "doubles": len(doubles),
+        "unanswered": len(delivered & executed - answered),
+        "lost": len(lost),
         "seconds": round(server.gone_after, 2),
         "good": is_good,
     }
@@ -276,19 +302,35 @@ def _counted(server: Server, requests: list[dict[str, Any]]) -> Report:
     return report
 
 
-async def measure(*, quick: bool, only: str) -> Report:
-    """Cell by cell, at one stand-in with one paying customer."""
+async def opened(stripe: StripeProcess) -> str:
+    """Make a stand-in slow, once one customer has paid there; returns their API key."""
+    billing = seller.billing_at(stripe.url)
+    try:
+        key = await seller.subscribe(billing)
+    finally:
+        billing.close()
+    stripe.slow(ANSWER_SECONDS)
+    return key
+
+
+async def lane(stripe: StripeProcess, key: str, waiting: Iterator[tuple[int, Cell]]) -> list[tuple[int, Report]]:
+    """One cell after the other, whichever is next, at a stand-in of its own."""
     rows = []
-    with StripeProcess() as stripe:
-        billing = seller.billing_at(stripe.url)
-        try:
-            key = await seller.subscribe(billing, "work")
-        finally:
-            billing.close()
-        stripe.slow(ANSWER_SECONDS)
-        for cell in cells(quick=quick, only=only):
-            rows.append(await one(cell, stripe, key))
-            harness.tell(f"{cell.name}: {rows[-1]}")
+    for place, cell in waiting:
+        rows.append((place, await one(cell, stripe, key)))
+        harness.tell(f"{cell.name}: {rows[-1][1]}")
+    return rows
+
+
+async def measure(*, quick: bool, only: str) -> Report:
+    """Several cells at once, for most of their time is waiting."""
+    waiting = enumerate(cells(quick=quick, only=only))
+    with contextlib.ExitStack() as stack:
+        stands = [stack.enter_context(StripeProcess()) for _ in range(_LANES)]
+        keys = [await opened(stripe) for stripe in stands]
+        lanes = [lane(stripe, key, waiting) for stripe, key in zip(stands, keys, strict=True)]
+        placed = [row for rows in await asyncio.gather(*lanes) for row in rows]
+    rows = [row for _, row in sorted(placed, key=lambda row: row[0])]
     done = [row for row in rows if "skipped" not in row]
     return {
         "stripe_answers_after_seconds": ANSWER_SECONDS,
@@ -301,10 +343,11 @@ async def measure(*, quick: bool, only: str) -> Report:
 
 def table(report: Report) -> str:
     """One line for each cell."""
-    columns = ("framework", "transport", "ending", "answered", "executed", "delivered", "doubles", "lost", "seconds")
-    lines = ["  ".join(f"{name:<11}" for name in columns) + "  good"]
+    counts = ("answered", "executed", "delivered", "doubles", "unanswered", "lost", "seconds")
+    columns = ("framework", "transport", "ending", *counts)
+    lines = ["  ".join(f"{name:<15}" for name in columns) + "  good"]
     for row in report["cells"]:
-        line = "  ".join(f"{row.get(name, '')!s:<11}" for name in columns)
+        line = "  ".join(f"{row.get(name, '')!s:<15}" for name in columns)
         bound = f"  bound {row['bound']}" if "bound" in row else ""
         lines.append(f"{line}  {row.get('good', row.get('skipped'))}{bound}  {row.get('note', '')}")
     return "\n".join([*lines, f"good {report['good']}, bad {report['bad']}, skipped {report['skipped']}"])

@@ -1,30 +1,20 @@
-"""When usage is safe: group commit under `sync`, bounds that refuse, the stream that carries many customers."""
+"""When usage is safe: group commit under `sync`, bounds that refuse, fates that nobody knows, ends of periods."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from stripe_meter.domain.refusals import Refusal
-from stripe_meter.emulator import EmulatorServer
+from stripe_meter.emulator import Emulator, EmulatorServer
 from stripe_meter.enforcement.engine import Engine
-from stripe_meter.enforcement.flusher.sender import STREAM_ABOVE
-from stripe_meter.enforcement.flusher.thread import StripeThread
 from stripe_meter.enforcement.gate import Admission
-from stripe_meter.gateway.gateway import Gateway
-from stripe_meter.gateway.meter_events import StreamRoad
 from tests.conftest import a_tool, pay
+from tests.enforcement.streams import DAY, EVENTS, an_admission, attempts, events, moved_together
 
 pytestmark = pytest.mark.anyio
-EVENTS = "/v1/billing/meter_events"
-STREAM = "/v2/billing/meter_event_stream"
-
-
-def events(stripe: EmulatorServer, path: str = EVENTS) -> list[Any]:
-    return [record for record in stripe.emulator.requests if record.path == path and record.status == 200]
 
 
 async def test_under_sync_a_call_answers_when_stripe_has_its_usage(
@@ -68,6 +58,18 @@ async def test_under_sync_a_call_that_stripe_keeps_waiting_is_answered_as_pendin
     assert engine.stats().delivered == 1
 
 
+async def test_under_sync_usage_that_stripe_refuses_is_not_called_delivered(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """The receipt says what Stripe has, and it will never have this."""
+    engine = make_engine(durability="sync")
+    admission = await an_admission(engine, stripe)
+    stripe.emulator.faults.add(path=EVENTS, kind="status", status=400, times=1)
+    admission.settle(1)
+    assert await admission.delivered() is False
+    assert engine.stats().rejected == 1
+
+
 async def test_what_stripe_does_not_take_stops_coming_in(
     make_engine: Callable[..., Engine], stripe: EmulatorServer
 ) -> None:
@@ -96,76 +98,6 @@ async def test_what_stripe_does_not_take_stops_coming_in(
     assert engine.stats().delivered == 2
 
 
-def with_stream(engine: Engine) -> None:
-    """The stream is for live keys only, which a test never has: put it beside the sandbox's road."""
-    opened = engine.thread._open_gateway
-
-    def open_with_stream(thread: StripeThread) -> Gateway:
-        gateway = opened(thread)
-        gateway.stream = StreamRoad(gateway.connection)
-        return gateway
-
-    engine.thread._open_gateway = open_with_stream
-
-
-async def many(engine: Engine, stripe: EmulatorServer, customers: int) -> None:
-    """Usage of many customers at once."""
-    tool = a_tool()
-    await pay(engine, stripe, tool)
-    for number in range(customers):
-        engine.thread.add(f"cus_many{number}", "mcp.summarize", 2, tool.money_rates[0].unit_amount)
-
-
-async def test_many_customers_take_the_stream(make_engine: Callable[..., Engine], stripe: EmulatorServer) -> None:
-    """A hundred events a request, one session for all of them, each event once."""
-    engine = make_engine()
-    with_stream(engine)
-    await many(engine, stripe, 500)
-    assert engine.flush(20.0)
-    sent = [event for record in events(stripe, STREAM) for event in record.body["events"]]
-    single = [record.body for record in events(stripe)]
-    assert len(sent) + len(single) == 500
-    assert len(single) <= STREAM_ABOVE
-    assert len({event["identifier"] for event in [*sent, *single]}) == 500
-    assert len(events(stripe, STREAM)) <= 5
-    assert len(events(stripe, "/v2/billing/meter_event_session")) == 1
-    assert engine.stats().delivered == 500
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [{"kind": "status", "status": 503}, {"kind": "status", "status": 429}, {"kind": "lost"}],
-    ids=lambda fault: str(fault.get("status", fault["kind"])),
-)
-async def test_a_stream_request_that_fails_is_repeated_on_the_stream(
-    make_engine: Callable[..., Engine], stripe: EmulatorServer, fault: dict[str, Any]
-) -> None:
-    """An event once attempted never changes road: Stripe does not promise to recognise it there."""
-    engine = make_engine()
-    with_stream(engine)
-    stripe.emulator.faults.add(path=STREAM, times=1, **fault)
-    await many(engine, stripe, 100)
-    assert engine.flush(20.0)
-    attempts = [record for record in stripe.emulator.requests if record.path == STREAM]
-    first = {event["identifier"] for event in attempts[0].body.get("events", [])}
-    elsewhere = {record.body["identifier"] for record in events(stripe)}
-    assert not first & elsewhere
-    assert engine.stats().delivered == 100
-
-
-async def test_a_session_that_expired_is_renewed(make_engine: Callable[..., Engine], stripe: EmulatorServer) -> None:
-    """Its token lives a quarter of an hour."""
-    engine = make_engine()
-    with_stream(engine)
-    await many(engine, stripe, 100)
-    assert engine.flush(20.0)
-    stripe.advance(20 * 60)
-    await many(engine, stripe, 100)
-    assert engine.flush(20.0)
-    assert engine.stats().delivered == 200
-    assert len(events(stripe, "/v2/billing/meter_event_session")) == 2
-
-
 async def test_usage_of_unknown_fate_is_given_up_after_23_hours(
     make_engine: Callable[..., Engine], stripe: EmulatorServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -186,20 +118,40 @@ async def test_usage_of_unknown_fate_is_given_up_after_23_hours(
     assert "given up after 23 hours" in caplog.text
 
 
-async def test_a_parcel_that_stripe_refuses_is_halved(
-    make_engine: Callable[..., Engine], stripe: EmulatorServer, caplog: pytest.LogCaptureFixture
+async def test_a_refused_key_does_not_make_unknown_usage_certain(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
 ) -> None:
-    """One event that is refused must not take a hundred along; only what is refused by itself is lost."""
+    """Stripe took it, could not say so, and refused the key for a day: sent again it would be counted twice."""
     engine = make_engine()
-    with_stream(engine)
-    # The whole, its first half, that one's first half … down to a single event.
-    stripe.emulator.faults.add(path=STREAM, kind="status", status=400, times=7)
-    with caplog.at_level("ERROR", "stripe_meter"):
-        await many(engine, stripe, 64)
+    advance = moved_together(engine, stripe)
+    admission = await an_admission(engine, stripe)
+    stripe.emulator.faults.add(path=EVENTS, kind="status", status=503, effect=True, times=1)
+    stripe.emulator.faults.add(path=EVENTS, kind="status", status=401, times=1000)
+    admission.settle(7)
+    assert engine.flush(2.0) is False
+    assert [record.status for record in attempts(stripe)] == [503, 401]
+    advance(DAY)
+    stripe.emulator.faults.clear()
+    engine.close()
+    assert len(attempts(stripe)) == 2
+    assert (engine.stats().delivered, engine.stats().rejected) == (0, 1)
+
+
+async def test_usage_that_never_left_is_kept_for_days(make_engine: Callable[..., Engine]) -> None:
+    """Where connections are refused, nothing can have arrived, so there is nothing to be unsure of."""
+    emulator = Emulator(deterministic=True, lag=0.0)
+    with EmulatorServer(emulator) as stripe:
+        engine = make_engine(emulator=stripe.url)
+        advance = moved_together(engine, stripe)
+        admission = await an_admission(engine, stripe)
+    admission.settle(5)
+    assert engine.flush(1.5) is False
+    advance(2 * DAY)
+    assert engine.flush(1.5) is False
+    assert (engine.stats().pending, engine.stats().rejected) == (1, 0)
+    with EmulatorServer(emulator, port=int(stripe.url.rpartition(":")[2])) as again:
         assert engine.flush(20.0)
-    stats = engine.stats()
-    assert (stats.delivered, stats.rejected, stats.pending) == (63, 1, 0)
-    assert caplog.text.count("is lost") == 1
+        assert [record.body["payload"]["value"] for record in events(again)] == ["5"]
 
 
 async def test_late_usage_is_said_to_be_late(
@@ -235,3 +187,54 @@ async def test_usage_called_before_a_periods_end_is_billed_in_it(
     stripe.advance(3600 + 60)
     (invoice,) = [row for row in stripe.emulator.account.store.all("invoice") if row["total"]]
     assert invoice["total"] == 500
+
+
+async def after_the_invoice(engine: Engine, stripe: EmulatorServer, status: int) -> tuple[int, str]:
+    """A call an hour before its period's end, answered `status` until two hours after.
+
+    Returns:
+        That end, and the identifier under which it was tried.
+    """
+    advance = moved_together(engine, stripe)
+    admission = await an_admission(engine, stripe, "$5")
+    (item,) = stripe.emulator.account.store.all("subscription_item")
+    end: int = item["current_period_end"]
+    advance(end - stripe.emulator.clock.now() - 3600)
+    stripe.emulator.faults.add(path=EVENTS, kind="status", status=status, times=1000)
+    admission.settle(1)
+    assert engine.flush(1.0) is False
+    identifier = attempts(stripe)[0].body["identifier"]
+    advance(end - stripe.emulator.clock.now() + 2 * 3600)
+    stripe.emulator.faults.clear()
+    assert engine.flush(20.0)
+    return end, identifier
+
+
+async def test_late_usage_that_never_arrived_is_billed_in_the_next_period(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Stripe was too busy until the invoice was final; nothing was counted, so it may be dated anew."""
+    engine = make_engine()
+    with caplog.at_level("WARNING", "stripe_meter"):
+        end, identifier = await after_the_invoice(engine, stripe, 429)
+    (event,) = events(stripe)
+    assert int(event.body["timestamp"]) > end
+    assert event.body["identifier"] != identifier
+    assert "late_usage" in caplog.text
+    assert engine.stats().late == 0
+    stripe.advance(32 * 24 * 3600)
+    assert [row["total"] for row in stripe.emulator.account.store.all("invoice") if row["total"]] == [500]
+
+
+async def test_late_usage_that_may_have_arrived_is_sent_as_it_is_and_reported(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Dated anew it might be billed twice, so it is not; whoever loses that money must hear of it."""
+    engine = make_engine()
+    with caplog.at_level("ERROR", "stripe_meter"):
+        end, identifier = await after_the_invoice(engine, stripe, 503)
+    (event,) = events(stripe)
+    assert int(event.body["timestamp"]) < end
+    assert event.body["identifier"] == identifier
+    assert "nobody is billed" in caplog.text
+    assert engine.stats().late == 1

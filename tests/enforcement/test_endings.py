@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,23 +18,32 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    ("ending", "calls"),
+    ("ending", "calls", "status"),
     [
-        ("exit", 40),
-        ("exception", 40),
-        ("sigterm", 40),
-        ("chained", 40),
-        ("loop", 45),
-        ("fork", 60),
-        ("multiprocessing", 50),
-        ("thread", 50),
-        ("close", 40),
+        ("exit", 40, 0),
+        ("exit, sigterm", 50, -signal.SIGTERM),
+        ("exit, sigint", 50, 0),
+        ("exception", 40, 1),
+        ("sigterm", 40, -signal.SIGTERM),
+        ("chained", 40, 0),
+        ("undecided", 40, -signal.SIGTERM),
+        ("holding locks", 40, -signal.SIGTERM),
+        ("sighup", 40, -signal.SIGHUP),
+        ("nohup", 40, 0),
+        ("loop", 45, -signal.SIGTERM),
+        ("loop, twice", 45, -signal.SIGTERM),
+        ("fork", 60, 0),
+        ("multiprocessing", 50, 0),
+        ("thread", 50, 0),
+        ("thread outlives main", 50, 0),
+        ("close", 40, 0),
+        ("closed, sigterm", 40, -signal.SIGTERM),
     ],
 )
 async def test_every_accepted_call_arrives_once(
-    engine: Engine, stripe: EmulatorServer, ending: str, calls: int
+    engine: Engine, stripe: EmulatorServer, ending: str, calls: int, status: int
 ) -> None:
-    """Normal exit, exception, SIGTERM (also chained to the author's handler, also with tools running), fork."""
+    """Whatever ends a process, at whatever moment: what was served is paid, and the signal still has its effect."""
     caller = await pay(engine, stripe, a_tool())
     before = len(stripe.emulator.requests)
     # A name, not an address: at interpreter exit name look-ups need an executor that still takes work.
@@ -55,5 +65,6 @@ async def test_every_accepted_call_arrives_once(
     delivered = {r.body["identifier"]: int(r.body["payload"]["value"]) for r in events if r.status == 200}
     assert sum(delivered.values()) == calls, err
     assert len(delivered) == len(events), "an identifier was sent twice although Stripe had answered"
+    assert child.returncode == status, err
     assert ("the author's handler ran" in out) == (ending == "chained")
     assert "ended with usage" not in err

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
+from stripe_meter.domain.usage import MeterEvent
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.enforcement.engine import Engine
 from stripe_meter.enforcement.gate import Admission
+from stripe_meter.gateway.gateway import Gateway
+from stripe_meter.gateway.meter_events import SingleRoad
 from tests.conftest import a_tool, pay
+from tests.enforcement.streams import EVENTS, alter_gateway, attempts, many
 
 pytestmark = pytest.mark.anyio
-EVENTS = "/v1/billing/meter_events"
 
 
 async def calls(engine: Engine, stripe: EmulatorServer, number: int) -> str:
@@ -75,7 +83,7 @@ async def test_a_stored_failure_is_repeated_under_a_new_key_with_the_same_identi
     stripe.emulator.faults.add(method="POST", path=EVENTS, times=1, kind="status", status=500, effect=True, stored=True)
     await calls(engine, stripe, 3)
     assert engine.flush(20.0)
-    sent = [record for record in stripe.emulator.requests if record.path == EVENTS]
+    sent = attempts(stripe)
     assert len({record.body["identifier"] for record in sent}) == 1
     assert len({record.idempotency_key for record in sent}) == len(sent) == 2
     assert on_the_meter(stripe) == 3 or sent[-1].status == 400
@@ -151,3 +159,102 @@ async def test_usage_is_at_stripe_within_a_second(engine: Engine, stripe: Emulat
     await calls(engine, stripe, 3)
     await engine.thread.call(lambda _: engine.thread._drained(), 5.0)
     assert engine.stats().delivered == 3
+
+
+async def test_customers_whose_usage_waits_hold_up_nobody_else(engine: Engine, stripe: EmulatorServer) -> None:
+    """As many as may be on the wire at once are put off for half a minute; the others' usage goes past them."""
+    stripe.emulator.faults.add(path=EVENTS, kind="status", status=503, retry_after=30, times=64)
+    await many(engine, stripe, 74)
+    async with asyncio.timeout(20):
+        while engine.stats().delivered < 10:  # noqa: ASYNC110  # it is counted in a thread
+            await asyncio.sleep(0.05)
+    assert engine.stats().pending == 64
+
+
+async def test_a_process_that_ends_does_not_wait_as_long_as_stripe_asks(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """It has five seconds, and what it does not send by then is lost."""
+    engine = make_engine()
+    stripe.emulator.faults.add(path=EVENTS, kind="status", status=429, retry_after=60, times=1)
+    await calls(engine, stripe, 3)
+    engine.flush(1.0)
+    assert engine.stats().pending == 3
+    engine.close()
+    assert engine.stats().delivered == 3
+
+
+async def test_a_bug_on_the_way_holds_no_usage(
+    engine: Engine, stripe: EmulatorServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever goes wrong while an event is sent, it is logged and the event is repeated."""
+
+    class Stumbling(SingleRoad):
+        has_stumbled = False
+
+        async def send(self, events: Sequence[MeterEvent], attempt: int) -> None:
+            if not self.has_stumbled:
+                self.has_stumbled = True
+                raise RuntimeError("nobody thought of this")
+            await super().send(events, attempt)
+
+    def stumble(gateway: Gateway) -> None:
+        gateway.single = Stumbling(gateway.connection)
+
+    alter_gateway(engine, stumble)
+    with caplog.at_level(logging.ERROR, "stripe_meter"):
+        await calls(engine, stripe, 3)
+        assert engine.flush(20.0)
+    assert on_the_meter(stripe) == 3
+    assert "RuntimeError" in caplog.text
+
+
+class Proxy(ThreadingHTTPServer):
+    """Answers in a proxy's way first, then as Stripe would."""
+
+    def __init__(self, odd: bytes) -> None:
+        super().__init__(("127.0.0.1", 0), Answering)
+        self.odd = odd
+        self.identifiers: list[str] = []
+
+
+class Answering(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        assert isinstance(self.server, Proxy)
+        form = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        seen = self.server.identifiers
+        seen.append(form["identifier"][0])
+        body = self.server.odd if len(seen) == 1 else b'{"object": "billing.meter_event"}'
+        self.send_response(503 if len(seen) == 1 else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing on stderr."""
+
+
+@pytest.fixture
+def proxy(request: pytest.FixtureRequest) -> Iterator[Proxy]:
+    """Between us and Stripe, with the odd answer that the test names."""
+    with Proxy(request.param) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [b'{"error": "upstream connect error"}', b'{"error": null}', b'{"error": "invalid_grant"}', b'["?"]', b"busy"],
+    indirect=True,
+)
+async def test_no_answer_of_a_proxy_ends_a_delivery(proxy: Proxy, make_engine: Callable[..., Engine]) -> None:
+    """The SDK stumbles over errors that are not in Stripe's form; that key's usage would wait for ever."""
+    engine = make_engine(emulator=f"http://127.0.0.1:{proxy.server_port}")
+    engine.thread.add("cus_1", "mcp.summarize", 3, Decimal(5))
+    assert engine.flush(20.0)
+    assert engine.stats().delivered == 1
+    assert len(proxy.identifiers) == 2
+    assert len(set(proxy.identifiers)) == 1

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 from decimal import Decimal
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from stripe_meter.enforcement.flusher.exposure import Exposure
 from stripe_meter.enforcement.flusher.tallies import GRACE, Sealed, Tallies
+from stripe_meter.enforcement.flusher.turns import Key, Turns
 
 CENT = Decimal(1)
 NOON = 1_700_000_000
@@ -50,6 +53,61 @@ def test_the_oldest_usage_goes_first() -> None:
         tallies.add(customer, "mcp.summarize", 1, CENT)
     order = [sealed.event.customer for _ in range(2) if (sealed := tallies.seal(1_700_000_001)) is not None]
     assert order == ["cus_1", "cus_2"]
+
+
+def test_whether_anything_is_pending_is_answered_without_the_lock() -> None:
+    """A signal handler asks it on the thread that it interrupted, which may hold the lock."""
+    tallies = Tallies(lambda: None)
+    tallies.add("cus_1", "mcp.summarize", 1, CENT)
+    answers: list[bool] = []
+    tallies.hold()
+    try:
+        asking = threading.Thread(target=lambda: answers.append(tallies.is_empty), daemon=True)
+        asking.start()
+        asking.join(5.0)
+    finally:
+        tallies.let_go()
+    assert answers == [False]
+
+
+def test_usage_is_worth_what_each_of_its_calls_costs() -> None:
+    """Otherwise one call that a plan includes would switch the bound on unsent money off for all that follow it."""
+    tallies = Tallies(lambda: None)
+    for price in (Decimal(0), Decimal(100), Decimal(0), Decimal("2.5")):
+        tallies.add("cus_1", "mcp.summarize", 2, price)
+    assert tallies.stats().unsent_amount == 205
+
+
+def test_the_order_by_price_is_made_once() -> None:
+    """Ten thousand customers' usage has to leave within seconds, so no turn may look at all of it."""
+    looked: list[Key] = []
+    turns = Turns()
+    keys = [(f"cus_{number}", "mcp.summarize", 0) for number in range(100)]
+    for key in keys:
+        turns.add(key, CENT)
+
+    def amount_of(key: Key) -> Decimal:
+        looked.append(key)
+        return Decimal(keys.index(key) % 10)
+
+    order = []
+    for _ in keys:
+        turns.by_price(amount_of)
+        order.append(turns.take())
+    assert order == sorted(keys, key=lambda key: -(keys.index(key) % 10))
+    assert looked == keys
+    turns.add(keys[0], CENT)
+    turns.add(keys[1], Decimal(5))
+    assert [turns.take(), turns.take(), turns.take()] == [keys[1], keys[0], None]
+
+
+def test_a_process_that_did_not_end_goes_back_to_the_order_of_age() -> None:
+    """Otherwise cheap usage would wait for ever behind what is dear."""
+    tallies = Tallies(lambda: None)
+    for number, price in enumerate((1, 2, 9, 3)):
+        tallies.add(f"cus_{number}", "mcp.summarize", 1, Decimal(price))
+    order = [tallies.seal(NOON, dearest=dearest) for dearest in (True, False, False, False)]
+    assert [sealed.event.customer for sealed in order if sealed] == ["cus_2", "cus_0", "cus_1", "cus_3"]
 
 
 def test_a_forked_child_starts_from_nothing_with_identifiers_of_its_own() -> None:
@@ -110,35 +168,37 @@ def test_at_the_end_the_dearest_usage_goes_first() -> None:
     assert sealed.event.event_name == "mcp.dear"
 
 
-def test_too_much_unsent_money_blocks_that_customer_only() -> None:
+@pytest.mark.anyio
+async def test_too_much_unsent_money_blocks_that_customer_only() -> None:
     """Nothing is dropped, so what Stripe does not take must stop coming in."""
     now = [0.0]
     tallies = Tallies(lambda: None, lambda: now[0])
     exposure = Exposure(most_seconds=300, most_amount=100)
     tallies.add("cus_1", "mcp.dear", 1, Decimal(101))
-    exposure.look(tallies)
+    await exposure.look(tallies)
     assert not exposure.blocks("cus_1"), "what is merely on its way does not count"
     now[0] = 3.0
-    exposure.look(tallies)
+    await exposure.look(tallies)
     assert exposure.blocks("cus_1")
     assert not exposure.blocks("cus_2")
     sealed = tallies.seal(NOON)
     assert sealed is not None
-    exposure.look(tallies)
+    await exposure.look(tallies)
     assert exposure.blocks("cus_1"), "in flight is not delivered"
     tallies.delivered(sealed)
-    exposure.look(tallies)
+    await exposure.look(tallies)
     assert not exposure.blocks("cus_1")
 
 
-def test_usage_that_is_too_old_blocks_everybody() -> None:
+@pytest.mark.anyio
+async def test_usage_that_is_too_old_blocks_everybody() -> None:
     """Then it is Stripe that does not take it, whoever calls."""
     now = [0.0]
     tallies = Tallies(lambda: None, lambda: now[0])
     exposure = Exposure(most_seconds=300, most_amount=100)
     tallies.add("cus_1", "mcp.cheap", 1, CENT)
     now[0] = 301.0
-    exposure.look(tallies)
+    await exposure.look(tallies)
     assert exposure.blocks("cus_2")
     assert tallies.stats().unsent_seconds == 301.0
     assert tallies.stats().unsent_amount == 1
@@ -152,15 +212,19 @@ class Books(RuleBasedStateMachine):
         self.tallies = Tallies(lambda: None)
         self.flying: list[Sealed] = []
         self.units = {"added": 0, "delivered": 0, "rejected": 0}
+        self.calls = 0
 
-    @rule(customer=st.sampled_from("abc"), quantity=st.integers(1, 9))
-    def call(self, customer: str, quantity: int) -> None:
-        self.tallies.add(customer, "m", quantity, CENT)
+    @rule(customer=st.sampled_from("abc"), quantity=st.integers(1, 9), price=st.integers(0, 3))
+    def call(self, customer: str, quantity: int, price: int) -> None:
+        self.tallies.add(customer, "m", quantity, Decimal(price))
         self.units["added"] += quantity
+        self.calls += 1
 
-    @rule()
-    def seal(self) -> None:
-        sealed = self.tallies.seal(1_700_000_000)
+    @rule(dearest=st.booleans())
+    def seal(self, dearest: bool) -> None:
+        is_ready = self.tallies.has_next()
+        sealed = self.tallies.seal(1_700_000_000, dearest=dearest)
+        assert is_ready == (sealed is not None)
         if sealed is not None:
             assert sealed.key not in {other.key for other in self.flying}
             self.flying.append(sealed)
@@ -175,13 +239,17 @@ class Books(RuleBasedStateMachine):
     @invariant()
     def every_call_is_in_exactly_one_place(self) -> None:
         stats = self.tallies.stats()
-        assert stats.accepted == stats.delivered + stats.pending + stats.rejected
+        assert stats.accepted == stats.delivered + stats.pending + stats.rejected == self.calls
+        assert stats.pending == sum(calls for _, _, _, calls in self.tallies.remainder())
 
     @invariant()
     def no_unit_is_lost_or_invented(self) -> None:
         left = sum(quantity for _, _, quantity, _ in self.tallies.remainder())
         assert self.units["added"] == self.units["delivered"] + self.units["rejected"] + left
         assert self.tallies.is_empty == (left == 0)
+        flying = {sealed.key for sealed in self.flying}
+        waiting = {key for key, _ in self.tallies.pending()} - flying
+        assert self.tallies.has_next() == bool(waiting)
 
 
 TestBooks = Books.TestCase

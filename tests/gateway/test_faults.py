@@ -7,6 +7,8 @@ from typing import Any
 import aiohttp
 import pytest
 import stripe
+from aiohttp.client_reqrep import ConnectionKey
+from stripe.oauth_error import InvalidGrantError
 
 from stripe_meter.errors import (
     IdempotencyConflict,
@@ -46,6 +48,22 @@ def error(cls: Any, code: str | None = None, status: int = 400, headers: dict[st
     return made
 
 
+def refused() -> aiohttp.ClientConnectorError:
+    key = ConnectionKey("api.stripe.com", 443, True, True, None, None, None)
+    return aiohttp.ClientConnectorDNSError(key, OSError("no such name"))
+
+
+def of_oauth(status: int) -> Exception:
+    made: Exception = InvalidGrantError("invalid_grant", "a proxy's", http_status=status)  # type: ignore[no-untyped-call]
+    return made
+
+
+def caused_by(cause: Exception) -> Exception:
+    made: Exception = stripe.APIConnectionError("the message")  # type: ignore[no-untyped-call]  # the SDK's, untyped
+    made.__cause__ = cause
+    return made
+
+
 @pytest.mark.parametrize(
     ("given", "expected", "attributes"),
     [
@@ -68,6 +86,11 @@ def error(cls: Any, code: str | None = None, status: int = 400, headers: dict[st
         (aiohttp.ClientPayloadError(), StripeUnavailable, {"ambiguous": True}),
         (TimeoutError(), StripeUnavailable, {"ambiguous": True}),
         (ConnectionResetError(), StripeUnavailable, {"ambiguous": True}),
+        (refused(), StripeUnavailable, {"ambiguous": False}),
+        (caused_by(refused()), StripeUnavailable, {"ambiguous": False}),
+        (caused_by(TimeoutError()), StripeUnavailable, {"ambiguous": True}),
+        (AttributeError(), StripeUnavailable, {"ambiguous": True}),
+        (of_oauth(503), StripeUnavailable, {"ambiguous": True}),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
 )
@@ -82,11 +105,17 @@ def test_an_error_is_translated_by_its_code(
     assert "\n" not in str(ours)
 
 
-def test_an_unknown_class_is_not_swallowed() -> None:
-    """It is a programming error, and says so."""
+@pytest.mark.parametrize(("status", "expected"), [(400, StripeRejected), (500, StripeUnavailable)])
+def test_an_unknown_class_means_what_its_ancestor_means(status: int, expected: type[StripeMeterError]) -> None:
+    """A class that a newer SDK brings must neither end a delivery nor lose what Stripe has not refused."""
 
     class Surprise(stripe.StripeError):
         pass
 
-    with pytest.raises(KeyError):
-        translate(Surprise("new"))
+    class Busy(stripe.RateLimitError):
+        pass
+
+    assert type(translate(Surprise("new", http_status=status))) is expected
+    limited = translate(Busy("new", http_status=429))
+    assert isinstance(limited, StripeUnavailable)
+    assert not limited.ambiguous

@@ -115,6 +115,11 @@ class Prepaid:
         """Give back everything, the largest first; returns when nothing is held."""
         await asyncio.gather(*(wallet.give_back() for wallet in largest_first(self._wallets.values())))
 
+    def resume(self) -> None:
+        """The process goes on after all: serve from the wallets again."""
+        for wallet in self._wallets.values():
+            wallet.resume()
+
     def remainder(self) -> list[tuple[str, int]]:
         """What is still held: wallet and units."""
         return [(wallet.id, wallet.exposure) for wallet in tuple(self._wallets.values()) if wallet.exposure]

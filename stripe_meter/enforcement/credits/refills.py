@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from stripe_meter.enforcement import audit
+from stripe_meter.enforcement import audit, forks
 from stripe_meter.enforcement.credits.grants import grant_pack
 
 if TYPE_CHECKING:
@@ -64,6 +64,12 @@ class Refills:
         self._running: dict[str, asyncio.Task[Refill]] = {}
         # By wallet and card: a new card is a new chance.
         self._failed: dict[tuple[str, str], tuple[float, Refill]] = {}
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """What is being bought is bought by the parent."""
+        forks.keep(self._running)
+        self._running = {}
 
     async def fill(self, gateway: Gateway, account: Account, plan: Credits, needed: int) -> Refill:
         """See to it that a wallet has credits again.

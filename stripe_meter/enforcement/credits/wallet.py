@@ -153,6 +153,10 @@ class Wallet:
         while self.chains:
             await self._changed.wait()
 
+    def resume(self) -> None:
+        """Admit again: the process did not end."""
+        self._hurry.clear()
+
     def abandon(self) -> None:
         """In a forked child: all of this is the parent's."""
         for chain in self.chains:

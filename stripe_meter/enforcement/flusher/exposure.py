@@ -8,6 +8,7 @@ what comes in between is on top of the bound. `blocks` is on the warm path and o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from typing import Final
@@ -16,6 +17,8 @@ from stripe_meter.enforcement.flusher.tallies import Tallies
 
 LOOK_EVERY: Final = 0.5
 _ON_ITS_WAY: Final = 2.0
+#: Entries that are added up before the loop's other work has its turn.
+_SLICE: Final = 500
 
 
 class Exposure:
@@ -38,9 +41,18 @@ class Exposure:
         """Whether a call of this customer has to wait until Stripe has taken more."""
         return self._is_closed or customer in self._over
 
-    def look(self, tallies: Tallies) -> None:
+    async def look(self, tallies: Tallies) -> None:
         """Compare what is pending with the bounds."""
         self._is_closed = tallies.unsent_seconds() > self._most_seconds
-        unsent = tallies.unsent_by_customer(_ON_ITS_WAY)
-        self._over = frozenset(customer for customer, amount in unsent.items() if amount > self._most_amount)
-        self.is_tight = self._is_closed or bool(self._over)
+        before = tallies.monotonic() - _ON_ITS_WAY
+        unsent: dict[str, Decimal] = {}
+        over: set[str] = set()
+        for number, ((customer, _, _), tally) in enumerate(tallies.pending(), 1):
+            if tally.since < before:
+                unsent[customer] = amount = unsent.get(customer, Decimal(0)) + tally.amount
+                if amount > self._most_amount:
+                    over.add(customer)
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)
+        self._over = over
+        self.is_tight = self._is_closed or bool(over)

@@ -1,9 +1,9 @@
 """The sending half of the flusher: takes usage when its turn comes, seals it, repeats it until Stripe has it.
 
 Owns order, concurrency, roads and retries. One event at a time for each customer and meter, as Stripe asks; the
-identifier never changes once sealed. Lives in the Stripe thread's loop. What Stripe refuses for good is counted and
-logged; what may or may not have arrived is repeated for 23 hours, within Stripe's window for recognising it, and never
-guessed.
+identifier never changes once it was sent. Lives in the Stripe thread's loop. What Stripe refuses for good is counted
+and logged; what may or may not have arrived is repeated within Stripe's window for recognising it, and never guessed.
+Whoever waits to repeat gives its slot to others, so that some whose usage fails do not hold up everybody's.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 from typing import Final
 
 from stripe_meter.enforcement import audit
 from stripe_meter.enforcement.flusher.exposure import LOOK_EVERY, Exposure
+from stripe_meter.enforcement.flusher.parcel import LONGEST_PAUSE, Fate, Parcel
 from stripe_meter.enforcement.flusher.recount import Recount
 from stripe_meter.enforcement.flusher.tallies import Sealed, Tallies
 from stripe_meter.errors import KeyRefused, StripeRejected, StripeUnavailable
 from stripe_meter.gateway.clock import StripeClock
 from stripe_meter.gateway.gateway import Gateway
 from stripe_meter.gateway.limiter import Priority
-from stripe_meter.gateway.meter_events import Road
+from stripe_meter.gateway.meter_events import Road, StreamClosed
 
 log = logging.getLogger("stripe_meter.flusher")
 
-#: Identifiers are recognised for at least 24 hours; after this long an event of unknown fate is given up.
-QUARANTINE_AFTER: Final = 23 * 3600.0
 #: With more keys than this waiting, the stream is the cheaper road, where there is one.
 STREAM_ABOVE: Final = 50
 
+#: Requests on the wire at once.
 _CONCURRENCY: Final = 64
-_LONGEST_PAUSE: Final = 60.0
+#: Parcels that are sealed at once, those that wait to be repeated among them.
+_MOST_PARCELS: Final = 256
 _PAUSE_WHILE_STOPPING: Final = 0.2
 
 
@@ -50,8 +50,11 @@ class Sender:
         self._hurry = asyncio.Event()
         self._idle = asyncio.Event()
         self._slots = asyncio.Semaphore(_CONCURRENCY)
+        self._parcels = asyncio.Semaphore(_MOST_PARCELS)
         self._deliveries: set[asyncio.Task[None]] = set()
-        self._waiting: dict[int, list[asyncio.Future[None]]] = {}
+        self._waiting: dict[int, list[asyncio.Future[bool]]] = {}
+        self._said: dict[str, float] = {}
+        self._roads: tuple[Road, ...] = ()
 
     def wake(self) -> None:
         self._busy.set()
@@ -60,24 +63,33 @@ class Sender:
     def hurry(self) -> None:
         """Merge no longer and repeat quickly: the process is about to end."""
         self._hurry.set()
+        for road in self._roads:
+            road.hurry()
         self.wake()
+
+    def resume(self) -> None:
+        """It did not end: merge again."""
+        self._hurry.clear()
+        for road in self._roads:
+            road.resume()
 
     async def run(self, gateway: Gateway) -> None:
         """Send for ever; ends by cancellation."""
         beside = [asyncio.create_task(work) for work in (self._watch(), self._recount.run(gateway))]
+        self._roads = (gateway.single,) if gateway.stream is None else (gateway.single, gateway.stream)
+        if self._hurry.is_set():
+            self.hurry()
         try:
             while True:
                 if not self._tallies.has_next():
                     await self._rest()
                     continue
-                await self._slots.acquire()
+                await self._parcels.acquire()
                 road = self._road(gateway)
-                await road.turn(self._priority)
-                sealed = self._seal(road.batch)
-                if not sealed:
-                    self._slots.release()
-                    continue
-                self._start(road, sealed)
+                await self._turn(road)
+                self._start(gateway, road, Parcel(self._seal(road.batch)))
+                # Much may be ready at once, and what was started has to get at the loop.
+                await asyncio.sleep(0)
         finally:
             for task in (*beside, *self._deliveries):
                 task.cancel()
@@ -89,32 +101,37 @@ class Sender:
             self.wake()
             await self._idle.wait()
 
-    async def delivered(self, customer: str, event_name: str) -> None:
-        """Return once what this customer has pending on this meter right now is no longer pending."""
+    async def delivered(self, customer: str, event_name: str) -> bool:
+        """Return once what this customer has pending on this meter right now is settled; whether Stripe took it."""
         waiters = []
         for number in self._tallies.pending_numbers(customer, event_name):
-            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
             self._waiting.setdefault(number, []).append(waiter)
             waiters.append(waiter)
         self.wake()
-        if waiters:
-            await asyncio.wait(waiters)
+        return all(await asyncio.gather(*waiters))
 
     @property
     def _priority(self) -> Priority:
         return Priority.DRAIN if self._hurry.is_set() else Priority.METER_EVENT
 
     def _road(self, gateway: Gateway) -> Road:
-        if gateway.stream is not None and self._tallies.waiting > STREAM_ABOVE:
-            return gateway.stream
+        stream = gateway.stream
+        if stream is not None and not stream.is_closed and self._tallies.waiting > STREAM_ABOVE:
+            return stream
         return gateway.single
+
+    async def _turn(self, road: Road) -> None:
+        """Wait for what a request needs; `_send` gives the slot back."""
+        await self._slots.acquire()
+        await road.turn(self._priority)
 
     def _seal(self, most: int) -> list[Sealed]:
         parcel: list[Sealed] = []
         now, hurry = self._clock.now(), self._hurry.is_set()
         while len(parcel) < most and (sealed := self._tallies.seal(now, dearest=hurry)) is not None:
             if sealed.is_late:
-                log.warning("late_usage: %s came an hour after its period; it counts in the next one", _name(sealed))
+                _say_late(sealed)
             parcel.append(sealed)
         return parcel
 
@@ -130,7 +147,7 @@ class Sender:
         """Keep the exposure current while usage is pending."""
         while True:
             await self._busy.wait()
-            self._exposure.look(self._tallies)
+            await self._exposure.look(self._tallies)
             if self._tallies.is_empty:
                 self._busy.clear()
             else:
@@ -145,73 +162,115 @@ class Sender:
             async with asyncio.timeout(seconds):
                 await self._hurry.wait()
 
-    def _start(self, road: Road, parcel: list[Sealed]) -> None:
-        task = asyncio.create_task(self._deliver(road, parcel))
+    def _start(self, gateway: Gateway, road: Road, parcel: Parcel) -> None:
+        task = asyncio.create_task(self._deliver(gateway, road, parcel))
         self._deliveries.add(task)
         task.add_done_callback(self._deliveries.discard)
 
-    async def _deliver(self, road: Road, parcel: list[Sealed]) -> None:
+    async def _deliver(self, gateway: Gateway, road: Road, parcel: Parcel) -> None:
         try:
-            await self._settle(road, parcel)
+            await self._settle(gateway, road, parcel)
         finally:
-            self._slots.release()
+            self._parcels.release()
         if self._tallies.is_empty:
             self._idle.set()
         self.wake()
 
-    async def _settle(self, road: Road, parcel: list[Sealed]) -> None:
+    async def _settle(self, gateway: Gateway, road: Road, parcel: Parcel) -> None:
         """Send until the fate of every event is known; one that Stripe refuses must not take the others along."""
-        is_accepted = await self._send_until_known(road, parcel)
-        if not is_accepted and len(parcel) > 1:
-            half = len(parcel) // 2
-            for part in (parcel[:half], parcel[half:]):
-                await road.turn(self._priority)
-                await self._settle(road, part)
-            return
-        for sealed in parcel:
-            (self._tallies.delivered if is_accepted else self._tallies.rejected)(sealed)
-            if is_accepted:
-                self._recount.delivered(sealed.event)
-            if is_accepted and sealed.tally.calls:
+        fate = await self._send_until_known(road, parcel)
+        if fate is Fate.REFUSED and len(parcel.sealed) > 1:
+            for half in parcel.halves():
+                await self._settle_next(gateway, road, half)
+        elif fate is Fate.ROAD_CLOSED:
+            await asyncio.gather(*(self._settle_next(gateway, gateway.single, single) for single in parcel.singles()))
+        else:
+            for sealed in parcel.sealed:
+                self._book(sealed, is_accepted=fate is Fate.ACCEPTED)
+
+    async def _settle_next(self, gateway: Gateway, road: Road, parcel: Parcel) -> None:
+        await self._turn(road)
+        await self._settle(gateway, road, parcel)
+
+    def _book(self, sealed: Sealed, *, is_accepted: bool) -> None:
+        if is_accepted:
+            self._tallies.delivered(sealed)
+            if not sealed.is_late and self._tallies.is_over(sealed.key, self._clock.now()):
+                self._tallies.late += sealed.event.value
+                log.error(
+                    "late_usage: %s was sent in its period and accepted an hour after it; if its invoice is final, "
+                    "nobody is billed for it",
+                    _name(sealed),
+                )
+            self._recount.delivered(sealed.event)
+            if sealed.tally.calls:
                 _record(sealed)
-            for waiter in self._waiting.pop(sealed.tally.number, ()):
-                if not waiter.done():
-                    waiter.set_result(None)
+        else:
+            self._tallies.rejected(sealed)
+        for waiter in self._waiting.pop(sealed.tally.number, ()):
+            if not waiter.done():
+                waiter.set_result(is_accepted)
 
-    async def _send_until_known(self, road: Road, parcel: list[Sealed]) -> bool:
-        """True when Stripe has the events, False when it never will."""
-        events = [sealed.event for sealed in parcel]
-        failures, stored, unknown_since = 0, 0, None
+    async def _send_until_known(self, road: Road, parcel: Parcel) -> Fate:
+        """Repeat until the fate of all of it is known. Whoever calls has waited for its `_turn`."""
         while True:
-            try:
-                await road.send(events, stored)
-            except StripeUnavailable as error:
-                failures += 1
-                stored += error.stored
-                if error.ambiguous and unknown_since is None:
-                    unknown_since = self._clock.now()
-                if unknown_since is not None and self._clock.now() - unknown_since > QUARANTINE_AFTER:
-                    for sealed in parcel:
-                        log.error("%s: nobody knows whether Stripe has it; given up after 23 hours", _name(sealed))
-                    return False
-                pause = error.retry_after or _back_off(failures)
-            except KeyRefused as error:
-                # Not the event's fault: it stays until the key works again.
-                failures += 1
-                log.error("usage is waiting: %s", error)
-                pause = _LONGEST_PAUSE
-            except StripeRejected as error:
-                if len(parcel) == 1:
-                    log.error("%s is lost: %s", _name(parcel[0]), error)
-                return False
-            else:
-                return True
-            await self._pause(pause)
-            await road.turn(self._priority)
+            answer = await self._send(road, parcel)
+            if isinstance(answer, Fate):
+                return answer
+            await self._pause(answer)
+            if parcel.is_beyond_asking(self._clock.now()):
+                for sealed in parcel.sealed:
+                    log.error("%s: nobody knows whether Stripe has it; given up after 23 hours", _name(sealed))
+                return Fate.GIVEN_UP
+            await self._turn(road)
+            self._date_anew(parcel)
+
+    def _date_anew(self, parcel: Parcel) -> None:
+        """What never arrived may still be billed in the next period when the invoice of its own is final."""
+        now = self._clock.now()
+        if parcel.unknown_since is not None:
+            return
+        for place, sealed in enumerate(parcel.sealed):
+            if not sealed.is_late and self._tallies.is_over(sealed.key, now):
+                parcel.sealed[place] = anew = self._tallies.restamp(sealed, now)
+                parcel.stored += 1  # another request, so another idempotency key
+                _say_late(anew)
+
+    async def _send(self, road: Road, parcel: Parcel) -> Fate | float:
+        """One attempt: what became of it, or after how many seconds to repeat it."""
+        try:
+            await road.send(parcel.events, parcel.stored)
+        except StreamClosed:
+            # An event that may have arrived stays on its road, for Stripe might not recognise it on another.
+            return Fate.ROAD_CLOSED if parcel.unknown_since is None else LONGEST_PAUSE
+        except StripeUnavailable as error:
+            pause = parcel.failed(self._clock.now(), is_ambiguous=error.ambiguous, is_stored=error.stored)
+            return error.retry_after or pause
+        except KeyRefused as error:
+            # Not the event's fault: it stays until the key works again.
+            self._say(f"usage is waiting: {error}")
+            return LONGEST_PAUSE
+        except StripeRejected as error:
+            if len(parcel.sealed) == 1:
+                log.error("%s is lost: %s", _name(parcel.sealed[0]), error)
+            return Fate.REFUSED
+        except Exception as error:  # a bug, which must not hold this usage for ever
+            self._say(f"usage is waiting: sending it failed with {type(error).__name__}", error)
+            return parcel.failed(self._clock.now(), is_ambiguous=True)
+        finally:
+            self._slots.release()
+        return Fate.ACCEPTED
+
+    def _say(self, sentence: str, error: Exception | None = None) -> None:
+        """Log what holds many parcels up at once once a minute."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._said.get(sentence, 0.0):
+            self._said[sentence] = now + LONGEST_PAUSE
+            log.error("%s", sentence, exc_info=error)
 
 
-def _back_off(failures: int) -> float:
-    return min(_LONGEST_PAUSE, 0.25 * 2.0 ** min(failures, 8)) * random.uniform(0.5, 1.0)  # noqa: S311  # jitter
+def _say_late(sealed: Sealed) -> None:
+    log.warning("late_usage: %s came an hour after its period; it counts in the next one", _name(sealed))
 
 
 def _record(sealed: Sealed) -> None:

@@ -11,37 +11,40 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from itertools import chain
 from typing import Final
 
 from stripe_meter.domain.usage import Charge, MeterEvent, event_timestamp
-
-#: Customer, event name, and the end of the billing period the usage belongs to (Unix seconds; 0 = the current one).
-Key = tuple[str, str, int]
+from stripe_meter.enforcement.flusher.turns import Key, Turns
 
 #: Stripe takes usage of an ended period until its invoice is final, an hour later; a little earlier we stop counting
 #: on that.
 GRACE: Final = 3600 - 300
 
+_NOTHING: Final = Decimal(0)
+
 
 class Tally:
     """Open usage of one key. There may be 100,000 of them, so what can be worked out is not kept."""
 
-    __slots__ = ("_books", "_period_end", "calls", "number", "quantity", "since", "unit_amount")
+    __slots__ = ("_books", "_period_end", "calls", "number", "off_price", "quantity", "since", "unit_amount")
 
     def __init__(self, books: Tallies, number: int, since: float, unit_amount: Decimal, period_end: int) -> None:
         self._books = books
         self._period_end = period_end
         self.number = number
         self.since = since
+        #: Of the first call; `off_price` is by how much the others were dearer, as beyond what a plan includes.
         self.unit_amount = unit_amount
+        self.off_price = _NOTHING
         self.quantity = 0
         self.calls = 0
 
     @property
     def amount(self) -> Decimal:
-        return self.unit_amount * self.quantity
+        return self.unit_amount * self.quantity + self.off_price
 
     @property
     def name(self) -> str:
@@ -73,6 +76,7 @@ class FlusherStats:
         unsent_seconds: Age of the oldest pending usage.
         unsent_amount: Price of all pending usage, in minor units of whatever currency each is in.
         uncounted: Units that were delivered and that Stripe had not counted when they were compared; see `recount`.
+        late: Units that Stripe accepted when the invoice of their period was probably final; each was logged.
     """
 
     accepted: int
@@ -83,6 +87,7 @@ class FlusherStats:
     unsent_seconds: float
     unsent_amount: Decimal
     uncounted: int = 0
+    late: int = 0
 
 
 class Tallies:
@@ -104,11 +109,13 @@ class Tallies:
         self._lock = threading.Lock()
         self._open: dict[Key, Tally] = {}
         self._in_flight: dict[Key, Sealed] = {}
+        self._turns = Turns()
         #: Tells this process's usage from that of all others.
         self.boot = uuid.uuid4().hex[:16]
-        self._number = 0
+        #: Tallies that were opened, and how many of them are settled.
+        self._number = self._settled = 0
         self._accepted = self._delivered = self._rejected = self._events = 0
-        self.uncounted = 0
+        self.uncounted = self.late = 0
         self._asleep = True
 
     def add(
@@ -140,7 +147,11 @@ class Tallies:
             if tally is None:
                 self._number += 1
                 tally = self._open[key] = Tally(self, self._number, self.monotonic(), unit_amount, period_end)
+                if key not in self._in_flight:
+                    self._turns.add(key, unit_amount * quantity)
             tally.quantity += quantity
+            if unit_amount is not tally.unit_amount:
+                tally.off_price += (unit_amount - tally.unit_amount) * quantity
             tally.calls += calls
             place = tally.calls
             self._accepted += calls
@@ -156,13 +167,12 @@ class Tallies:
     def sleep(self) -> bool:
         """Ask to be woken by the next `add`; False when there is something to send already."""
         with self._lock:
-            self._asleep = self._next(dearest=False) is None
+            self._asleep = not self._turns
             return self._asleep
 
     def has_next(self) -> bool:
         """Whether a customer and meter have open usage and nothing in flight (Stripe takes one at a time)."""
-        with self._lock:
-            return self._next(dearest=False) is not None
+        return bool(self._turns)
 
     @property
     def waiting(self) -> int:
@@ -177,76 +187,102 @@ class Tallies:
             dearest: The largest amount first, for a process that may not have the time for everything.
         """
         with self._lock:
-            key = self._next(dearest=dearest)
+            if dearest:
+                self._turns.by_price(lambda key: self._open[key].amount)
+            else:
+                self._turns.by_age()
+            key = self._turns.take()
             if key is None:
                 return None
-            tally = self._open.pop(key)
+            tally = self._open[key]
             customer, event_name, period_end = key
-            is_late = bool(period_end) and now > period_end + GRACE
+            is_late = self.is_over(key, now)
             timestamp = event_timestamp(now, 0 if is_late else period_end)
             event = MeterEvent(event_name, customer, tally.quantity, f"sm_{self.boot}_{tally.number}", timestamp)
             sealed = self._in_flight[key] = Sealed(event, key, tally, is_late)
+            del self._open[key]
             return sealed
+
+    def restamp(self, sealed: Sealed, now: float) -> Sealed:
+        """Date an event that certainly never arrived anew, under an identifier that was never sent."""
+        event = replace(sealed.event, identifier=f"{sealed.event.identifier}_late", timestamp=event_timestamp(now))
+        with self._lock:
+            anew = self._in_flight[sealed.key] = replace(sealed, event=event, is_late=True)
+        return anew
+
+    @staticmethod
+    def is_over(key: Key, now: float) -> bool:
+        """Whether the invoice of this usage's period takes nothing more."""
+        return bool(key[2]) and now > key[2] + GRACE
 
     def delivered(self, sealed: Sealed) -> None:
         with self._lock:
-            del self._in_flight[sealed.key]
+            self._land(sealed.key)
             self._delivered += sealed.tally.calls
             self._events += 1
 
     def rejected(self, sealed: Sealed) -> None:
         with self._lock:
-            del self._in_flight[sealed.key]
+            self._land(sealed.key)
             self._rejected += sealed.tally.calls
+
+    def _land(self, key: Key) -> None:
+        del self._in_flight[key]
+        self._settled += 1
+        if (tally := self._open.get(key)) is not None:
+            self._turns.add(key, tally.amount)
+
+    def pending(self) -> Iterator[tuple[Key, Tally]]:
+        """All usage that is not settled, in flight first, then the oldest. Who adds waits for the copying only."""
+        with self._lock:
+            flying, keys, tallies = list(self._in_flight.values()), list(self._open), list(self._open.values())
+        return chain(((sealed.key, sealed.tally) for sealed in flying), zip(keys, tallies, strict=True))
 
     def pending_numbers(self, customer: str, event_name: str) -> set[int]:
         """Which tallies hold usage of this customer and meter right now."""
-        with self._lock:
-            return {tally.number for key, tally in self._pending() if key[0] == customer and key[1] == event_name}
+        return {tally.number for key, tally in self.pending() if key[0] == customer and key[1] == event_name}
 
     @property
     def is_empty(self) -> bool:
-        with self._lock:
-            return not self._open and not self._in_flight
-
-    def unsent_by_customer(self, older_than: float) -> dict[str, Decimal]:
-        """Price of what each customer has had pending for more than `older_than` seconds, in minor units."""
-        unsent: dict[str, Decimal] = {}
-        with self._lock:
-            before = self.monotonic() - older_than
-            for (customer, _, _), tally in self._pending():
-                if tally.since < before:
-                    unsent[customer] = unsent.get(customer, Decimal(0)) + tally.amount
-        return unsent
+        """Whether everything is settled; without the lock, whose holder a signal handler may have interrupted."""
+        # Both only grow and this one is read first, so they are equal only if they were so at that instant.
+        settled = self._settled
+        return settled == self._number
 
     def unsent_seconds(self) -> float:
         """Age of the oldest pending usage."""
         with self._lock:
-            return self._oldest()
+            flying = list(self._in_flight.values())
+            # Open tallies stand in the order of their first call, so the first one is the oldest.
+            first = next(iter(self._open.values()), None)
+        since = [sealed.tally.since for sealed in flying]
+        if first is not None:
+            since.append(first.since)
+        return max(0.0, self.monotonic() - min(since)) if since else 0.0
 
     def remainder(self) -> list[tuple[str, str, int, int]]:
         """What is still here: customer, meter, metered units, calls."""
         rest: dict[tuple[str, str], list[int]] = {}
-        with self._lock:
-            for (customer, event_name, _), tally in self._pending():
-                entry = rest.setdefault((customer, event_name), [0, 0])
-                entry[0] += tally.quantity
-                entry[1] += tally.calls
+        for (customer, event_name, _), tally in self.pending():
+            entry = rest.setdefault((customer, event_name), [0, 0])
+            entry[0] += tally.quantity
+            entry[1] += tally.calls
         return [(customer, meter, units, calls) for (customer, meter), (units, calls) in rest.items()]
 
     def stats(self) -> FlusherStats:
         with self._lock:
-            pending = list(self._pending())
-            return FlusherStats(
-                self._accepted,
-                self._delivered,
-                sum(tally.calls for _, tally in pending),
-                self._rejected,
-                self._events,
-                self._oldest(),
-                sum((tally.amount for _, tally in pending), Decimal(0)),
-                self.uncounted,
-            )
+            accepted, delivered, rejected, events = self._accepted, self._delivered, self._rejected, self._events
+        return FlusherStats(
+            accepted,
+            delivered,
+            accepted - delivered - rejected,
+            rejected,
+            events,
+            self.unsent_seconds(),
+            sum((tally.amount for _, tally in self.pending()), _NOTHING),
+            self.uncounted,
+            self.late,
+        )
 
     def hold(self) -> None:
         """Take the lock across a fork, so that the child does not inherit it half-way."""
@@ -254,22 +290,3 @@ class Tallies:
 
     def let_go(self) -> None:
         self._lock.release()
-
-    def _pending(self) -> Iterator[tuple[Key, Tally]]:
-        yield from self._open.items()
-        for key, sealed in self._in_flight.items():
-            yield key, sealed.tally
-
-    def _oldest(self) -> float:
-        # Open tallies stand in the order of their first call, so the first one is the oldest.
-        first = next(iter(self._open.values()), None)
-        since = [sealed.tally.since for sealed in self._in_flight.values()]
-        if first is not None:
-            since.append(first.since)
-        return max(0.0, self.monotonic() - min(since)) if since else 0.0
-
-    def _next(self, *, dearest: bool) -> Key | None:
-        ready = (key for key in self._open if key not in self._in_flight)
-        if dearest:
-            return max(ready, key=lambda key: self._open[key].amount, default=None)
-        return next(ready, None)

@@ -1,8 +1,8 @@
 """The Stripe thread: one daemon thread with its own loop, in which everything that talks to Stripe runs.
 
-Owns the thread's life – started by first use, one for each process, deaf to the server's loops – and the way in for
-calls from other threads. Slow Stripe or a tool that blocks its loop therefore never hold each other up. When the thread
-cannot start (no key), whoever calls gets that error.
+Owns the thread's life – started by first use, one for each process, deaf to the server's loops, ended by `leave` – and
+the way in for calls from other threads. Slow Stripe or a tool that blocks its loop therefore never hold each other up.
+When the thread cannot start (no key), whoever calls gets that error.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
-import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from stripe_meter.domain.usage import Charge
 from stripe_meter.enforcement.flusher.exposure import Exposure
+from stripe_meter.enforcement.flusher.inline import InlineExecutor
+from stripe_meter.enforcement.flusher.remainder import Holdings, Remainder
 from stripe_meter.enforcement.flusher.tallies import FlusherStats, Tallies
 from stripe_meter.errors import StripeMeterError, StripeUnavailable
 from stripe_meter.gateway.clock import StripeClock
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from stripe_meter.enforcement.flusher.sender import Sender
     from stripe_meter.gateway.gateway import Gateway
 
-log = logging.getLogger("stripe_meter.flusher")
 T = TypeVar("T")
 
 #: Held while the SDK is imported and warmed, and across a fork: a child must not inherit a half-imported module.
@@ -38,37 +39,25 @@ WINDOW: Final = 0.4
 
 #: Seconds of draining that an MCP client on stdio leaves a server (it kills after 2 + 2), and that others do.
 STDIO_DEADLINE: Final = 1.5
-#: Seconds at the end for requests that are on their way.
-_COURTESY: Final = 0.25
 SERVER_DEADLINE: Final = 5.0
+#: Seconds at the end for requests that are on their way, and then for closing connections.
+_COURTESY: Final = 0.25
+_CLOSING: Final = 1.0
+#: Seconds that settling may take even if the deadline is over.
+_LEAST: Final = 0.05
+#: A process that lives this many seconds after it was to end goes on as if nothing had been.
+AFTERLIFE: Final = 300.0
 
 
-class InlineExecutor(concurrent.futures.ThreadPoolExecutor):
-    """Runs what it is given at once: at interpreter exit, pools refuse work, and name look-ups would fail."""
+class _Shut(Exposure):
+    """Of a thread that ends: what is in memory admits nobody, so every paid call finds out that it is refused."""
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[T]:
-        future: concurrent.futures.Future[T] = concurrent.futures.Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:  # it belongs to whoever asks the future
-            future.set_exception(error)
-        return future
+    def __init__(self) -> None:
+        super().__init__(most_seconds=0.0, most_amount=0)
+        self.is_tight = True
 
-
-class Holdings(Protocol):
-    """What a process took at Stripe in advance and gives back when it ends."""
-
-    @property
-    def is_empty(self) -> bool: ...
-
-    async def give_back(self) -> None:
-        """Take nothing more; return when everything was given back."""
-
-    def remainder(self) -> list[tuple[str, int]]:
-        """Who is still without how much."""
-
-    def reset(self) -> None:
-        """In a forked child: all of it is the parent's."""
+    def blocks(self, customer: str) -> bool:
+        return True
 
 
 class StripeThread:
@@ -86,8 +75,6 @@ class StripeThread:
         self.is_sync = False
         #: Given back at the end, beside the usage that is sent.
         self.holdings: Holdings | None = None
-        #: Bound once: it is on the warm path of every paid call.
-        self.add = self.tallies.add
         self._reset()
 
     def _reset(self) -> None:
@@ -99,19 +86,39 @@ class StripeThread:
         #: Done when the gateway is open, or failed with why it cannot be.
         self._started: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
         self._tasks: set[asyncio.Future[Any]] = set()
+        #: Bound once: it is on the warm path of every paid call.
+        self.add: Callable[..., Charge] = self.tallies.add
         self.stopping = False
         #: Whether a call that ends now answers only when Stripe has its usage. Plain, for every paid call looks.
         self.waits = self.is_sync
         self._closed = False
+        #: By when everything is to be settled, and whom to tell. Plain, for signal handlers append to it.
+        self._departures: list[tuple[float, Callable[[], None]]] = []
+        self._cut = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._resuming: asyncio.TimerHandle | None = None
+        self._is_over = False
+        self._ended = threading.Event()
+        self._remainder = Remainder()
 
     # Called from any thread.
 
     def start(self) -> None:
-        """Start the thread unless it runs; returns at once."""
+        """Start the thread unless it runs; returns at once.
+
+        Raises:
+            StripeUnavailable: This engine, or the whole interpreter, is ending.
+        """
         with self._lock:
-            if self._thread is None and not self._closed:
+            if self._closed:
+                raise _shutting_down()
+            if self._thread is None:
                 self._thread = threading.Thread(target=self._main, name="stripe-meter", daemon=True)
-                self._thread.start()
+                try:
+                    self._thread.start()
+                except RuntimeError:  # from Python 3.12 on, once the main thread has ended
+                    self._thread = None
+                    raise _shutting_down() from None
 
     async def call(self, work: Callable[[Gateway], Awaitable[T]], timeout: float) -> T:
         """Run `work` in the thread and wait at most `timeout` seconds for it.
@@ -146,7 +153,7 @@ class StripeThread:
         self, work: Callable[[Gateway], Awaitable[T]], loop: asyncio.AbstractEventLoop
     ) -> concurrent.futures.Future[T]:
         if self._closed:
-            raise StripeUnavailable("this server is shutting down", ambiguous=False, retry_after=5.0)
+            raise _shutting_down()
         return asyncio.run_coroutine_threadsafe(self._with_gateway(work), loop)
 
     def beside(self, work: Callable[[Gateway], Awaitable[object]]) -> None:
@@ -155,22 +162,32 @@ class StripeThread:
             self._in_loop(lambda: self._spawn(self._with_gateway(work)))
 
     async def delivered(self, customer: str, event_name: str) -> bool:
-        """Wait, within the deadline, until Stripe has answered for what this customer has pending on this meter."""
+        """Wait, within the deadline, until Stripe has what this customer has pending on this meter; whether it has."""
         try:
-            await self.call(lambda _: self._delivered(customer, event_name), self.deadline)
+            return await self.call(lambda _: self._delivered(customer, event_name), self.deadline)
         except StripeMeterError:
             return False
-        return True
 
     def hurry(self) -> None:
-        """From now on send at once; calls wait for their own delivery."""
+        """From now on send at once; calls wait for their own delivery. Takes no lock, for signal handlers."""
         self.stopping = self.waits = True
-        self._in_loop(lambda: self._sender.hurry() if self._sender else None)
+        self._in_loop(self._hurry)
 
-    def hurry_then(self, done: Callable[[], None]) -> None:
-        """Hurry, and call `done` from the thread when nothing is pending, or at the deadline."""
-        self.stopping = self.waits = True
-        self._in_loop(lambda: self._spawn(self._drain_then(done)))
+    def see_off(self, until: float, done: Callable[[], None]) -> None:
+        """Send what is pending and give back what is held; `done` is called then, or at `until` on the steady clock.
+
+        Takes no lock: a signal handler calls it, and the thread that it interrupted may hold any.
+        """
+        self.hurry()
+        self._departures.append((until, done))
+        if self._is_over:
+            self._tell()
+        else:
+            self._in_loop(self._depart)
+
+    def cut_short(self) -> None:
+        """Let those who wait for `see_off` wait no longer. Takes no lock."""
+        self._in_loop(self._cut.set)
 
     def flush(self, timeout: float) -> bool:
         """Wait until Stripe has everything, at most `timeout` seconds; whether it has."""
@@ -184,34 +201,35 @@ class StripeThread:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the process may end: no usage is pending, and nothing is held."""
-        return self.tallies.is_empty and (self.holdings is None or self.holdings.is_empty)
-
-    def drain(self, timeout: float) -> None:
-        """Wait, at most `timeout` seconds, until usage is sent and everything held is given back."""
-        if self._thread is not None and not self.is_settled:
-            with contextlib.suppress(StripeMeterError):
-                self.call_blocking(lambda _: self._settled(), timeout)
+        """Whether the process may end: no usage is pending and nothing is held, or nobody is left to see to it."""
+        return self._is_over or (self.tallies.is_empty and (self.holdings is None or self.holdings.is_empty))
 
     def close(self) -> None:
-        """Drain within the deadline and end the thread. Starts no thread, so it is safe at interpreter exit."""
-        thread = self._thread
-        if thread is None or self._closed:
-            self._closed = True
-            return
-        self.hurry()
-        self._closed = True
-        began = time.monotonic()
-        with contextlib.suppress(Exception):
-            self._started.result(self.deadline)
-        self._in_loop(lambda: self._spawn(self._finish(began)))
-        thread.join(self.deadline + 1.0)
-        rest = self.tallies.remainder()
-        if rest:
-            units = ", ".join(f"{quantity} on {meter} of {customer}" for customer, meter, quantity, _ in rest[:20])
-            log.error("ended with usage that Stripe has not accepted, %d entries: %s", len(rest), units)
-        for wallet, units_held in self.holdings.remainder() if self.holdings is not None else ():
-            log.error("ended with up to %d units of the credits of %s not given back", units_held, wallet)
+        """Settle everything within the deadline and end the thread; what could not be settled is logged."""
+        until = time.monotonic() + self.deadline
+        self.leave(until)
+        self.gone(until)
+
+    def leave(self, until: float) -> None:
+        """Take no more calls, and end the thread when all is settled, or at `until`. Starts no thread."""
+        with self._lock:
+            is_first, self._closed = not self._closed, True
+            if self._thread is None:
+                self._finish()
+                self._is_over = True
+                self._ended.set()
+        self.exposure = _Shut()
+        if is_first:
+            self.see_off(until, self._finish)
+
+    def gone(self, until: float) -> None:
+        """Wait for the end of the thread, and log what is left."""
+        self._ended.wait(max(0.0, until - time.monotonic()) + _COURTESY + _CLOSING)
+        self.report()
+
+    def report(self) -> None:
+        """Log what is neither delivered nor given back, unless it was logged before."""
+        self._remainder.say(self.tallies.remainder(), [] if self.holdings is None else self.holdings.remainder())
 
     def stats(self) -> FlusherStats:
         return self.tallies.stats()
@@ -239,7 +257,11 @@ class StripeThread:
         try:
             loop.run_until_complete(self._live(loop))
         finally:
+            self.report()
+            self._is_over = True
+            self._tell()
             loop.close()
+            self._ended.set()
 
     async def _live(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -252,12 +274,12 @@ class StripeThread:
             self._started.set_exception(error)
             return
         self._loop = loop
-        self._stop = asyncio.Event()
         self._started.set_result(loop)
         sending = asyncio.create_task(self._sender.run(self._gateway))
         if self.stopping:
-            self._sender.hurry()
+            self._hurry()
         self._sender.wake()
+        self._depart()
         await self._stop.wait()
         if running := [task for task in self._tasks if not task.done()]:
             # A request that is cut off leaves its connection open.
@@ -281,24 +303,59 @@ class StripeThread:
         # A call that ended meanwhile may have been charged.
         await self._drained()
 
-    async def _delivered(self, customer: str, event_name: str) -> None:
+    async def _delivered(self, customer: str, event_name: str) -> bool:
         assert self._sender is not None
-        await self._sender.delivered(customer, event_name)
+        return await self._sender.delivered(customer, event_name)
 
-    async def _drain_then(self, done: Callable[[], None]) -> None:
-        assert self._sender is not None
-        self._sender.hurry()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self.deadline):
-                await self._settled()
-        done()
+    def _hurry(self) -> None:
+        if self._sender is not None:
+            self._sender.hurry()
+        if self._resuming is None:
+            self._resuming = asyncio.get_running_loop().call_later(AFTERLIFE, self._resume)
 
-    async def _finish(self, began: float) -> None:
-        remaining = max(0.05, self.deadline - (time.monotonic() - began))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(remaining):
-                await self._settled()
+    def _resume(self) -> None:
+        """Whoever was to end this process has let it live."""
+        self._resuming = None
+        if self._closed or self._sender is None:
+            return
+        self.stopping, self.waits = False, self.is_sync
+        self._cut.clear()
+        self._sender.resume()
+        if self.holdings is not None:
+            self.holdings.resume()
+
+    def _depart(self) -> None:
+        if self._stop.is_set():  # they are told when the loop has ended
+            return
+        for _ in range(len(self._departures)):
+            self._spawn(self._see_off(*self._departures.pop()))
+
+    async def _see_off(self, until: float, done: Callable[[], None]) -> None:
+        ways = [asyncio.create_task(self._settled()), asyncio.create_task(self._cut.wait())]
+        try:
+            left = max(_LEAST, until - time.monotonic())
+            await asyncio.wait(ways, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            self.report()
+        finally:
+            done()
+
+    def _finish(self) -> None:
+        """Stop; what a call adds from now on cannot be sent, and is said at once."""
+        self.add = self._add_late
         self._stop.set()
+
+    def _add_late(self, *usage: Any, calls: int = 1) -> Charge:
+        charge = self.tallies.add(*usage, calls=calls)
+        self.report()
+        return charge
+
+    def _tell(self) -> None:
+        """There is no loop any more that could do anything for those who wait. Takes no lock."""
+        while self._departures:
+            self._departures.pop()[1]()
 
     def errand(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Begin work that nobody waits for; called in the thread's loop. At the end it is given a moment."""
@@ -311,7 +368,8 @@ class StripeThread:
         self.errand(work)
 
     def _wake(self) -> None:
-        self.start()
+        with contextlib.suppress(StripeUnavailable):
+            self.start()
         self._in_loop(lambda: self._sender.wake() if self._sender else None)
 
     def in_loop(self, action: Callable[[], object]) -> None:
@@ -320,5 +378,10 @@ class StripeThread:
 
     def _in_loop(self, action: Callable[[], object]) -> None:
         loop = self._loop
-        if loop is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(action)
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # closed
+                loop.call_soon_threadsafe(action)
+
+
+def _shutting_down() -> StripeUnavailable:
+    return StripeUnavailable("this server is shutting down", ambiguous=False, retry_after=5.0)
