@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from stripe_meter.domain.account import Account
+from stripe_meter.enforcement import forks
 from stripe_meter.errors import StripeUnavailable
 
 #: Seconds. Stripe rations reads: 10,000 a month for the whole account. A revoked key works as long as its snapshot.
@@ -48,6 +49,12 @@ class AccountCache:
         self._renewed: dict[str, float] = {}
         # Of those who are served although their snapshot is old: until when at most.
         self._stale_until: dict[str, float] = {}
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """Nothing is being read in a child."""
+        forks.keep(self._reading)
+        self._reading = {}
 
     def put(self, account: Account) -> Account:
         """Take in what was just read or learned; it is fresh from now."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from stripe_meter.domain.account import Account
 from stripe_meter.domain.identity import ApiKey, Caller
+from stripe_meter.enforcement import forks
 from stripe_meter.enforcement.accounts import AccountCache
 from stripe_meter.enforcement.identity.reading import network_of
 from stripe_meter.enforcement.identity.resolving import Identity
@@ -55,6 +56,15 @@ class Callers:
         self._all_guesses: deque[float] = deque(maxlen=GUESSES_AN_HOUR)
         self._turn = asyncio.Semaphore(4 * _AT_ONCE)
         self._looking: set[asyncio.Task[Account | None]] = set()
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """Nobody is being looked up in a child."""
+        forks.keep(self._looking)
+        self._looking = set()
+        self._turn = asyncio.Semaphore(4 * _AT_ONCE)
+        for guesses in self._guesses.values():
+            guesses.turn = asyncio.Semaphore(_AT_ONCE)
 
     async def cold(self, caller: Caller, gateway: Gateway) -> Account | None:
         """Verify the caller, reading Stripe where needed; None when nobody stands behind the credential.

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from stripe_meter.enforcement import forks
+
 #: Counters kept; the one unused for longest makes room, and is read from Stripe again when it is needed.
 _MOST: Final = 100_000
 
@@ -51,6 +53,12 @@ class Counter:
         self._lock = threading.Lock()
         #: Held around several of these steps that have to be one.
         self.order = threading.Lock()
+
+    def after_fork(self) -> None:
+        """The calls that run are the parent's, and so may be whoever holds a lock."""
+        self._lock, self.order = threading.Lock(), threading.Lock()
+        self.used -= self._held
+        self._held = 0
 
     @property
     def beyond(self) -> int:
@@ -158,6 +166,12 @@ class Counters:
 
     def __init__(self) -> None:
         self._counters: dict[Hashable, Counter] = {}
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """Free every counter in a child."""
+        for counter in self._counters.values():
+            counter.after_fork()
 
     def get(self, key: Hashable) -> Counter | None:
         return self._counters.get(key)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from stripe_meter.domain import refusals
@@ -21,7 +23,7 @@ from stripe_meter.domain.pricelist import PriceList
 from stripe_meter.domain.rates import Rate
 from stripe_meter.domain.refusals import Refusal
 from stripe_meter.domain.tools import Tool
-from stripe_meter.enforcement import traces
+from stripe_meter.enforcement import forks, traces
 from stripe_meter.enforcement.accounts import AHEAD, AccountCache
 from stripe_meter.enforcement.callers import Callers
 from stripe_meter.enforcement.decision import RETRY_SOON, Decision
@@ -39,6 +41,7 @@ from stripe_meter.enforcement.sales import Sales
 from stripe_meter.enforcement.shelf import Shelf
 from stripe_meter.enforcement.throttle import Throttle
 from stripe_meter.errors import ConfigurationError, StripeMeterError, StripeUnavailable, TooMany
+from stripe_meter.gateway.clock import steady
 
 if TYPE_CHECKING:
     from stripe_meter.domain.blueprint import Blueprint
@@ -81,6 +84,7 @@ class Engine:
         self._all_prices: PriceList | None = None
         #: The `local_caller`, once asked for.
         self.local: Caller | None = None
+        self._own: tuple[Caller, Caller] | None = None
         self._is_local = False
         self.thread = StripeThread(self._open)
         self._accounts = AccountCache(self._read)
@@ -109,6 +113,11 @@ class Engine:
         self._gateway: Gateway | None = None
         self._refreshing: set[str] = set()
         endings.watch(self.thread)
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """Nobody is being read again in a child."""
+        self._refreshing.clear()
 
     @property
     def settings(self) -> Settings:
@@ -156,6 +165,13 @@ class Engine:
         if self.local is None:
             self.local = Caller.local(os.environ.get(LOCAL_KEY))
         return self.local
+
+    def own_caller(self) -> Caller:
+        """The same for the author's own code, which may call the server object wherever it is served."""
+        local = self.local or self.local_caller()
+        if self._own is None or self._own[0] is not local:
+            self._own = local, replace(local, is_own=True)
+        return self._own[1]
 
     @property
     def stopping(self) -> bool:
@@ -221,10 +237,10 @@ class Engine:
 
         Args:
             monotonic: Seconds; must not lie behind the clock that counted before.
-            wall: Unix seconds.
+            wall: Unix seconds. Unless it is the machine's own, nobody sets it but by hand, and what it says is so.
         """
         self._accounts.monotonic = self.thread.tallies.monotonic = monotonic
-        self.thread.clock.follow(wall)
+        self.thread.clock.follow(wall, steady if wall is time.time else wall)
 
     async def admit(self, tool: Tool, caller: Caller) -> Admission | Refusal:
         """Admit or refuse, asking Stripe where needed; answers within the timeout of the settings."""
@@ -253,6 +269,7 @@ class Engine:
                 caller = self.identity.asked_blocking(caller)
                 return self.admit_warm(tool, caller) or self.admit_blocking(tool, caller)
             self._look_at(caller)
+            endings.watch_again()
             return self.thread.call_blocking(
                 lambda gateway: handover.make(self._decide(gateway, tool, caller)), self.settings.timeout
             )
@@ -358,7 +375,7 @@ class Engine:
 
     def _look_at(self, caller: Caller) -> None:
         """What a cold call of a local caller tells about this process."""
-        if caller.is_local and not self._is_local:
+        if caller.is_local and not caller.is_own and not self._is_local:
             self._is_local = True
             # An MCP client on stdio kills its server seconds after closing it.
             self.thread.deadline = STDIO_DEADLINE

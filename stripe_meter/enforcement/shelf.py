@@ -22,6 +22,7 @@ from stripe_meter.domain.rates import Rate, common_currencies
 from stripe_meter.domain.tools import Tool
 from stripe_meter.domain.topups import TopUpTerms
 from stripe_meter.domain.units import Unit, unit_said
+from stripe_meter.enforcement import forks
 from stripe_meter.enforcement.packs import check_packs
 from stripe_meter.errors import ConfigurationError
 
@@ -68,6 +69,11 @@ class Shelf:
         self._names: Names | None = None
         self._stock: Stock | None = None
         self._stocking: asyncio.Lock | None = None
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """Nothing is being looked up in a child."""
+        self._stocking = None
 
     @cached_property
     def offering(self) -> Offering:

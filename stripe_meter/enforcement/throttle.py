@@ -15,14 +15,16 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from stripe_meter.domain import refusals
 from stripe_meter.domain.plans import Subscription
 from stripe_meter.domain.terms import RateLimit, parse_rate_limit
+from stripe_meter.enforcement import forks
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
+    from limits.storage import MemoryStorage
     from limits.strategies import SlidingWindowCounterRateLimiter
 
     from stripe_meter.domain.refusals import Refusal
@@ -164,6 +166,12 @@ class Throttle:
         self._gauges: dict[tuple[str, str | None], Gauge] = {}
         self._counting: SlidingWindowCounterRateLimiter | None = None
         self._fleet: Fleet | None = None
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """A lock of the library's memory may be held by a thread that a child has not."""
+        if self._counting is not None:
+            cast("MemoryStorage", self._counting.storage).locks.clear()
 
     async def gauge(self, customer: str, plan: str | None) -> Gauge | None:
         """What limits a customer on this plan; None for most."""

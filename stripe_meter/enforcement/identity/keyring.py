@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
+from stripe_meter.enforcement import forks
 from stripe_meter.errors import IdentityUnavailable
 
 log = logging.getLogger("stripe_meter")
@@ -77,6 +78,11 @@ class KeySet:
         self._url, self._fetch, self._monotonic = url, fetch, monotonic
         self._keys: tuple[Key, ...] = ()
         self._fresh_until = self._stale_until = self._again_at = -math.inf
+        self._reading = asyncio.Lock()
+        forks.watch(self)
+
+    def after_fork(self) -> None:
+        """Nothing is being read in a child."""
         self._reading = asyncio.Lock()
 
     async def find(self, key_id: str | None, algorithm: str) -> Key | None:

@@ -8,6 +8,7 @@ the client's name, not forwarding headers. Callers who show the same are read an
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -23,7 +24,7 @@ _LONGEST_HEADER: Final = 8 * 1024
 #: Why a token does not count; the end of "your access token is not accepted: …".
 GARBLED: Final = "it is too long or garbled"
 #: Callers remembered, so that a busy one is read and hashed once.
-_MOST_CALLERS: Final = 4096
+_MOST_CALLERS: Final = 16_384
 _LONGEST_KEPT: Final = 256
 _PATH: Final = re.compile(r"(/[A-Za-z0-9_.~-]+)*")
 #: Headers by which a proxy says that it stands between.
@@ -189,10 +190,11 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def _remember(seen: dict[tuple[object, ...], Caller], known: tuple[object, ...], caller: Caller) -> Caller:
+def _remember(seen: OrderedDict[tuple[object, ...], Caller], known: tuple[object, ...], caller: Caller) -> Caller:
     if sum(len(part) for part in known if isinstance(part, (bytes, str))) > _LONGEST_KEPT:
         return caller  # no honest key and host are that long, so nobody can fill the memory with them
     if len(seen) >= _MOST_CALLERS:
-        seen.clear()
+        # One for one: whoever is busy must not be read anew because strangers come by.
+        seen.popitem(last=False)
     seen[known] = caller
     return caller

@@ -10,6 +10,7 @@ import asyncio
 import inspect
 import logging
 import traceback
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -48,7 +49,7 @@ class Identity:
         self.has_pages = False
         self._has_told = False
         #: Callers by what they showed.
-        self.seen: dict[tuple[object, ...], Caller] = {}
+        self.seen: OrderedDict[tuple[object, ...], Caller] = OrderedDict()
 
     @cached_property
     def tokens(self) -> Tokens | None:
