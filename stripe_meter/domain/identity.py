@@ -175,6 +175,8 @@ class Caller:
     otherwise: Caller | None = field(default=None, repr=False)
     #: Why a token that was presented does not count, as the end of a sentence for the caller.
     refused: str | None = None
+    #: True for the author's own code, which calls the server object and tells nothing of how it is served.
+    is_own: bool = False
 
     @property
     def is_known(self) -> bool:

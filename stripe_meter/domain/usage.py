@@ -74,17 +74,27 @@ class Call:
         result: What the tool returned; None until it has.
         added: What `add` counted, or None.
         cancelled: Whether the tool made it free.
+        origin: The framework's `Context` that it came with, or None.
+        ended: True once it was answered: what goes on in a copy of its context is no part of it.
     """
 
-    __slots__ = ("added", "arguments", "cancelled", "customer", "result", "tool")
+    __slots__ = ("added", "arguments", "cancelled", "customer", "ended", "origin", "result", "tool")
 
-    def __init__(self, tool: str, customer: str | None = None, arguments: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        tool: str,
+        customer: str | None = None,
+        arguments: dict[str, Any] | None = None,
+        origin: object | None = None,
+    ) -> None:
         self.tool = tool
         self.customer = customer
         self.arguments = {} if arguments is None else arguments
         self.result: Any = None
         self.added: int | None = None
         self.cancelled = False
+        self.origin = origin
+        self.ended = False
 
     def add(self, units: int = 1) -> None:
         """Count `units` more (whole, at least 0) of what the price counts; they replace the default of one.

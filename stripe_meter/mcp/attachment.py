@@ -144,7 +144,7 @@ class Attachment:
         found = self.names.get(tool, _UNKNOWN)
         sold = found if isinstance(found, Declaration) and found.is_outside else None
         around = exchange.get()
-        if around is not None:  # called by another tool, or mounted below another attached server
+        if around is not None and not around.is_closed:  # by another tool, or mounted below another attached server
             return Below(tool, self.engine, sold, around)
         return Exchange(tool, self.engine, found is None and self._matched_at == declared.latest, sold)
 

@@ -28,12 +28,12 @@ def read_caller(ctx: Any, engine: Engine) -> Caller:
     try:
         request_context = (private and private.get("_request_context")) or ctx.request_context
     except (AttributeError, ValueError, RuntimeError):  # `server.call_tool()` from the author's own code
-        return engine.local or engine.local_caller()
+        return engine.own_caller()
     request = getattr(request_context, "request", None)
     if request is not None:
         return from_scope(request.scope, engine.identity)
-    if request_context is None and getattr(ctx, "is_background_task", False):
-        return _from_background(engine)
+    if request_context is None:
+        return _from_background(engine) if getattr(ctx, "is_background_task", False) else engine.own_caller()
     return engine.local or engine.local_caller()
 
 

@@ -2,17 +2,21 @@
 
 Owns the two context variables of this edge: `active`, the metered call that is running, and `exchange`, the
 `tools/call` message that is being answered on an attached server. Decides nothing about money. Contexts are copied
-into worker threads and child tasks, so both are seen wherever the tool's code runs.
+into child tasks, `asyncio.to_thread` and the threads of the frameworks, not into those of an executor; and a copy
+outlives its call, so both values say when they are over.
 """
 
 from __future__ import annotations
 
+import logging
+import threading
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from stripe_meter.domain.refusals import Refusal
 from stripe_meter.domain.usage import Call, Receipt
 from stripe_meter.enforcement.current import override
+from stripe_meter.mcp import threads
 
 if TYPE_CHECKING:
     from stripe_meter.domain.tools import Tool
@@ -20,16 +24,58 @@ if TYPE_CHECKING:
     from stripe_meter.enforcement.gate import Admission
     from stripe_meter.mcp.declared import Declaration
 
+log = logging.getLogger("stripe_meter")
+
 #: The call that `current_call()` returns; whatever runs inside it is plain Python.
 active: ContextVar[Call | None] = ContextVar("stripe_meter_active", default=None)
+
+#: The calls that run now, by the identity of the `Context` they came with.
+running: Final[dict[int, Call]] = {}
+
+#: What the author was told already.
+_told: Final[set[str]] = set()
 
 
 def current_call() -> Call:
     """The metered call that is running.
 
-    Outside one (a unit test, a direct call) it is a detached call whose methods work and that bills nobody.
+    It is seen in child tasks and in `asyncio.to_thread`. Threads of an executor, as of `loop.run_in_executor`, see it
+    only when they are given `contextvars.copy_context().run`.
+
+    Outside a call (a unit test, a direct call, after the answer) it is a detached call whose methods work and that
+    bills nobody.
     """
-    return active.get() or Call("")
+    call = active.get()
+    if call is not None and not call.ended:
+        return call
+    if call is not None:
+        _tell_once(_TOO_LATE)
+    elif running and _is_lost():
+        _tell_once(_LOST)
+    return Call("")
+
+
+def _is_lost() -> bool:
+    """Whether this is a thread that a tool may have started without its context."""
+    if threading.current_thread() is threading.main_thread() or threads.in_loop():
+        return False
+    return not threads.is_worker()
+
+
+def _tell_once(sentence: str) -> None:
+    if sentence not in _told:
+        _told.add(sentence)
+        log.warning("%s", sentence)
+
+
+_LOST: Final = (
+    "current_call() was asked in a thread that belongs to no call, so what is counted there is not billed; "
+    "start it with asyncio.to_thread(…), or give the executor contextvars.copy_context().run"
+)
+_TOO_LATE: Final = (
+    "current_call() was asked after its call had been answered, so what is counted there is not billed; "
+    "count before the tool returns"
+)
 
 
 class Ahead(NamedTuple):
@@ -66,12 +112,12 @@ class Exchange:
         status: Whether Stripe has it, `pending` or `delivered`.
         ahead: The decision on this call, where a framework leaves no time for it inside the tool.
         refused: What the tool raised as text, for the adapter that can say more.
+        is_closed: True once it was answered; what goes on in a copy of its context is no part of it.
     """
 
     # Slots, not defaults of the class: CPython 3.11 looks those up slowly, and every call reads a dozen of them.
     __slots__ = (
         "_held",
-        "_is_closed",
         "_token",
         "ahead",
         "answered",
@@ -79,6 +125,7 @@ class Exchange:
         "charged",
         "engine",
         "entered",
+        "is_closed",
         "is_free",
         "receipt",
         "refused",
@@ -101,7 +148,7 @@ class Exchange:
         self.charged: tuple[Admission, ...] = ()
         self.status = "pending"
         self._held: tuple[tuple[Admission, int | None], ...] = ()
-        self._is_closed = False
+        self.is_closed = False
         self._token = exchange.set(self)
 
     def close(self) -> None:
@@ -110,7 +157,7 @@ class Exchange:
         More than one call is held only where an undecorated tool passed its `Context` on to several metered ones.
         """
         exchange.reset(self._token)
-        self._is_closed = True
+        self.is_closed = True
         if self.ahead is not None and not isinstance(self.ahead.verdict, Refusal):
             self.ahead.verdict.release()
         for admission, units in self._held:
@@ -145,7 +192,7 @@ class Exchange:
 
     def hold(self, admission: Admission, units: int | None) -> None:
         """Keep a finished call until its answer is known; `units` is None when it is free."""
-        if self._is_closed:  # a thread outlived its request, whose caller has been told that the call failed
+        if self.is_closed:  # a thread outlived its request, whose caller has been told that the call failed
             if units is not None and admission.tool.charges_always:
                 admission.settle(units)
             else:
@@ -157,7 +204,7 @@ class Exchange:
 class Below:
     """A `tools/call` that another attached server hands down to a mounted one, within its own exchange."""
 
-    __slots__ = ("_token", "answered", "engine", "sold", "tool")
+    __slots__ = ("_token", "answered", "around", "engine", "sold", "tool")
 
     receipt: Receipt | None = None  # the exchange around it has one
     charged: tuple[Admission, ...] = ()
@@ -169,8 +216,9 @@ class Below:
         self.engine = engine
         self.sold = sold
         self.answered = False
+        self.around = around
         around.biller = None
-        self._token = below.set(engine)
+        self._token = below.set(self)
 
     def close(self) -> None:
         below.reset(self._token)
@@ -179,8 +227,8 @@ class Below:
         """Nothing was charged here."""
 
 
-#: The engine of the mounted server that runs the tool, where it is not the one that answers the client.
-below: ContextVar[Engine | None] = ContextVar("stripe_meter_below", default=None)
+#: How the mounted server was called that runs the tool, where it is not the one that answers the client.
+below: ContextVar[Below | None] = ContextVar("stripe_meter_below", default=None)
 
 #: The message being answered on an attached server, or None elsewhere.
 exchange: ContextVar[Exchange | None] = ContextVar("stripe_meter_exchange", default=None)

@@ -113,3 +113,13 @@ def finish(exchange: Exchange | None, admission: Admission, units: int | None) -
         admission.release()
     else:
         admission.settle(units)
+
+
+def say_unkept(declaration: Declaration) -> None:
+    """Say once for each tool that it cannot answer after delivery, although `durability` says so."""
+    if declaration.first_time("unkept"):
+        log.warning(
+            'durability="sync" is not kept for tool %r: it is a def that runs on the event loop, which must not wait '
+            "for Stripe; write it as async def, or attach the server",
+            declaration.tool.name,
+        )

@@ -22,12 +22,13 @@ from stripe_meter.domain.tools import Tool
 from stripe_meter.domain.usage import Call
 from stripe_meter.enforcement import current
 from stripe_meter.enforcement.current import override
+from stripe_meter.enforcement.flusher import signals
 from stripe_meter.errors import ConfigurationError
-from stripe_meter.mcp import refusals, signature, threads
+from stripe_meter.mcp import nesting, refusals, signature, threads
 from stripe_meter.mcp.attachment import engine_of
 from stripe_meter.mcp.caller import read_caller
-from stripe_meter.mcp.calls import Exchange, active, below, current_call, exchange
-from stripe_meter.mcp.charging import billable_units, finish, units_of_failure
+from stripe_meter.mcp.calls import Exchange, active, below, current_call, exchange, running
+from stripe_meter.mcp.charging import billable_units, finish, say_unkept, units_of_failure
 from stripe_meter.mcp.declared import Declaration, HasEngine, Served, remember
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ def metered(
         wrapper = (_wrap_async if is_async else _wrap_sync)(cast("Any", function), declaration, shape)
         signature.dress(wrapper, shape, declaration)
         remember(declaration)
+        signals.take()
         return cast("Callable[P, R]", wrapper)
 
     return decorate
@@ -114,12 +116,15 @@ def _wrap_async(
     @functools.wraps(function)
     async def metered_tool(*args: Any, **kwargs: Any) -> Any:
         ctx = kwargs.pop(context, None) if is_hidden else kwargs.get(context)
-        if ctx is None and active.get() is None:
+        around, within = active.get(), exchange.get()
+        # Always so in a copied context whose call is over; else seldom, and then it costs another look.
+        if around.ended if around is not None else within.is_closed if within is not None else running:
+            around, within = _surroundings(ctx)
+        if ctx is None and around is None:
             return await function(*args, **kwargs)
-        within = exchange.get()
-        if ctx is None or active.get() is not None or (within is not None and within.is_free):
+        if ctx is None or around is not None or (within is not None and within.is_free):
             # The client called another tool, which calls this one.
-            with _detached(declaration):
+            with _detached(declaration, ctx if around is None else around.origin):
                 return await function(*args, **kwargs)
         served = declaration.served
         if within is not None:
@@ -130,7 +135,7 @@ def _wrap_async(
             except ConfigurationError as error:
                 return await refusals.refuse(ctx, refusals.misconfigured(declaration, error), may_ask=False)
         if served is None:
-            with _detached(declaration):
+            with _detached(declaration, ctx):
                 return await function(*args, **kwargs)
         engine, tool = served
         caller = read_caller(ctx, engine)
@@ -141,8 +146,9 @@ def _wrap_async(
                 return await refusals.refuse(ctx, verdict, may_ask=declaration.may_ask)
             admission = verdict
         arguments = _arguments(args, kwargs, names, context) if args or context in kwargs else kwargs
-        call = Call(tool.name, admission.customer, arguments)
-        token = active.set(call)
+        call = Call(tool.name, admission.customer, arguments, ctx)
+        token, key = active.set(call), id(ctx)
+        running[key] = call
         try:
             result = await function(*args, **kwargs)
         except BaseException as error:
@@ -150,6 +156,8 @@ def _wrap_async(
             raise
         finally:
             active.reset(token)
+            call.ended = True
+            running.pop(key, None)
         units = billable_units(declaration, tool, call, result)
         if within is not None:
             within.hold(admission, units)
@@ -168,12 +176,15 @@ def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: si
     @functools.wraps(function)
     def metered_tool(*args: Any, **kwargs: Any) -> Any:
         ctx = kwargs.pop(context, None) if is_hidden else kwargs.get(context)
-        if ctx is None and active.get() is None:
+        around, within = active.get(), exchange.get()
+        # Always so in a copied context whose call is over; else seldom, and then it costs another look.
+        if around.ended if around is not None else within.is_closed if within is not None else running:
+            around, within = _surroundings(ctx)
+        if ctx is None and around is None:
             return function(*args, **kwargs)
-        within = exchange.get()
-        if ctx is None or active.get() is not None or (within is not None and within.is_free):
+        if ctx is None or around is not None or (within is not None and within.is_free):
             # The client called another tool, which calls this one.
-            with _detached(declaration):
+            with _detached(declaration, ctx if around is None else around.origin):
                 return function(*args, **kwargs)
         served = declaration.served
         if within is not None:
@@ -184,7 +195,7 @@ def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: si
             except ConfigurationError as error:
                 return refusals.refuse_blocking(ctx, refusals.misconfigured(declaration, error), may_ask=False)
         if served is None:
-            with _detached(declaration):
+            with _detached(declaration, ctx):
                 return function(*args, **kwargs)
         engine, tool = served
         caller = read_caller(ctx, engine)
@@ -196,8 +207,9 @@ def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: si
                 return refusals.refuse_blocking(ctx, verdict, may_ask=declaration.may_ask)
             admission = verdict
         arguments = _arguments(args, kwargs, names, context) if args or context in kwargs else kwargs
-        call = Call(tool.name, admission.customer, arguments)
-        token = active.set(call)
+        call = Call(tool.name, admission.customer, arguments, ctx)
+        token, key = active.set(call), id(ctx)
+        running[key] = call
         try:
             result = function(*args, **kwargs)
             if inspect.isawaitable(result):
@@ -208,13 +220,15 @@ def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: si
             raise
         finally:
             active.reset(token)
+            call.ended = True
+            running.pop(key, None)
         units = billable_units(declaration, tool, call, result)
         if within is not None:
             within.hold(admission, units)
             return result
         finish(None, admission, units)
-        if engine.thread.waits:
-            threads.wait_delivered(admission)
+        if engine.thread.waits and not threads.wait_delivered(admission) and engine.thread.is_sync:
+            say_unkept(declaration)
         return result
 
     return metered_tool
@@ -225,7 +239,9 @@ async def _finish_later(
 ) -> Any:
     """The rest of a `def` tool that returned a coroutine, for the frameworks that await it."""
     within, engine, admission = admitted
+    call.ended = False
     token = active.set(call)
+    running[id(call.origin)] = call
     try:
         returned = await result
     except BaseException as error:
@@ -233,6 +249,8 @@ async def _finish_later(
         raise
     finally:
         active.reset(token)
+        call.ended = True
+        running.pop(id(call.origin), None)
     finish(within, admission, billable_units(declaration, admission.tool, call, returned))
     if within is None and engine.thread.waits:
         await admission.delivered()
@@ -240,13 +258,30 @@ async def _finish_later(
 
 
 @contextmanager
-def _detached(declaration: Declaration) -> Iterator[None]:
+def _detached(declaration: Declaration, origin: object | None) -> Iterator[None]:
     """Run a tool as plain Python: what it adds to its call must not land on the bill of a tool around it."""
-    token = active.set(Call(declaration.tool.name))
+    call = Call(declaration.tool.name, origin=origin)
+    token = active.set(call)
     try:
         yield
     finally:
         active.reset(token)
+        call.ended = True
+
+
+def _surroundings(ctx: Any) -> tuple[Call | None, Exchange | None]:
+    """The call that this one is part of, and the message that it answers, where a plain look is not enough.
+
+    Args:
+        ctx: The framework's `Context` that the tool was called with, or None.
+    """
+    around, within = nesting.call_around(ctx), exchange.get()
+    # On an attached server the message of any other request would be an open one, so a closed one is ctx's own.
+    if within is not None and within.is_closed and engine_of(ctx) is None:
+        within = None
+    if around is None and within is None and ctx is not None:
+        around = nesting.call_left(ctx)
+    return around, within
 
 
 def _served(declaration: Declaration, within: Exchange | None, ctx: Any) -> Served | None:
@@ -258,7 +293,8 @@ def _served(declaration: Declaration, within: Exchange | None, ctx: Any) -> Serv
     if declaration.billing is not None:
         explicit: Engine | None = declaration.billing.engine
     elif within is not None:
-        explicit = below.get() or within.engine
+        mounted = below.get()
+        explicit = within.engine if mounted is None or mounted.around is not within else mounted.engine
     else:
         explicit = engine_of(ctx)
     if served is not None and served.engine is explicit:

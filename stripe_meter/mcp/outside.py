@@ -13,9 +13,9 @@ from stripe_meter.domain.refusals import Refusal
 from stripe_meter.domain.usage import Call
 from stripe_meter.enforcement.current import override
 from stripe_meter.errors import ConfigurationError
-from stripe_meter.mcp import declared, refusals
+from stripe_meter.mcp import declared, nesting, refusals
 from stripe_meter.mcp.caller import read_caller
-from stripe_meter.mcp.calls import active, exchange
+from stripe_meter.mcp.calls import active, exchange, running
 from stripe_meter.mcp.charging import billable_units, finish, units_of_failure
 from stripe_meter.mcp.declared import Declaration, Matches
 
@@ -66,7 +66,7 @@ async def serve(
         work: The rest of the framework's way to the answer.
     """
     within = exchange.get()
-    if within is None or active.get() is not None or within.entered:
+    if within is None or nesting.call_around(ctx) is not None or within.entered:
         return await work()  # called by another tool, whose call this is
     within.entered = True
     configured = within.engine if declaration.billing is None else declaration.billing.engine
@@ -86,7 +86,9 @@ async def serve(
         if isinstance(verdict, Refusal):
             return verdict
         admission = verdict
-    call = Call(tool.name, admission.customer, dict(arguments or {}))
+    call = Call(tool.name, admission.customer, dict(arguments or {}), ctx)
+    keys = nesting.keys_of(ctx)
+    running.update(dict.fromkeys(keys, call))
     token = active.set(call)
     try:
         result = await work()
@@ -95,5 +97,8 @@ async def serve(
         raise
     finally:
         active.reset(token)
+        call.ended = True
+        for key in keys:
+            running.pop(key, None)
     finish(within, admission, billable_units(declaration, tool, call, result))
     return result

@@ -17,6 +17,7 @@ from pydantic import AnyHttpUrl
 
 from stripe_meter.domain.identity import Caller, Principal
 from stripe_meter.enforcement.engine import Engine
+from stripe_meter.enforcement.identity import reading
 from stripe_meter.enforcement.identity.reading import principal_of
 from stripe_meter.mcp.attach import attach
 from stripe_meter.mcp.caller import read_caller
@@ -238,3 +239,11 @@ async def test_pages_are_mounted_into_the_server(make: Any, engine: Engine) -> N
         async with httpx2.AsyncClient() as http:
             page = await http.get(f"{url}/billing/hello")
     assert page.text == "hello"
+
+
+def test_a_newcomer_takes_the_place_of_one_other_caller(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forgetting all at once would read and hash every busy caller anew, whenever enough strangers came by."""
+    monkeypatch.setattr(reading, "_MOST_CALLERS", 3)
+    for number in range(5):
+        read_caller(request((b"x-api-key", b"smk_cus_1_%d" % number)), engine)
+    assert [seen[1] for seen in engine.identity.seen] == [b"smk_cus_1_2", b"smk_cus_1_3", b"smk_cus_1_4"]

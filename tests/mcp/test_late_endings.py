@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
@@ -123,3 +124,22 @@ async def test_a_draining_process_answers_such_a_call_after_delivery(engine: Eng
         engine.thread.hurry()
         await client.call_tool("later", {})
         assert (engine.stats().accepted, engine.stats().pending) == (2, 0)
+
+
+async def test_a_tool_that_cannot_wait_for_delivery_says_so_once(
+    make_engine: Callable[..., Engine], api_key: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Under `sync` the author counts on it that an answered call is delivered."""
+    engine = make_engine(durability="sync")
+    server = fastmcp.FastMCP("tools")
+
+    @server.tool(run_in_thread=False)
+    @metered("$0.05", billing=Billing(engine))
+    def quick() -> str:
+        return "done"
+
+    with caplog.at_level(logging.WARNING, "stripe_meter"):
+        async with fastmcp.Client(server) as client:
+            for _ in range(3):
+                await client.call_tool("quick", {})
+    assert ["is not kept for tool 'quick'" in record.getMessage() for record in caplog.records].count(True) == 1

@@ -184,3 +184,26 @@ async def test_a_warm_call_asks_stripe_nothing(framework: Any, engine: Engine, s
             await client.call("summarize")
         after = [r.path for r in stripe.emulator.log.records if r.method == "GET"]
     assert after == before
+
+
+@pytest.mark.usefixtures("local_key")
+async def test_the_authors_own_call_says_nothing_of_how_the_server_is_served(
+    framework: Any, engine: Engine, billed: Billed
+) -> None:
+    """A smoke test at the start of an HTTP server must not give it the short deadline of stdio."""
+    server = framework.server()
+    attach(engine, server)
+
+    @tool_of(server)
+    @metered("$0.05")
+    async def summarize() -> str:
+        return "done"
+
+    of_a_server = engine.thread.deadline
+    await server.call_tool("summarize", {})
+    assert engine.thread.deadline == of_a_server
+    async with framework.client(server) as client:
+        engine._callers._known.clear()
+        await client.call("summarize")
+    assert engine.thread.deadline < of_a_server
+    assert billed() == {"summarize": 2}
