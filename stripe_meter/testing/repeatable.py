@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from stripe_meter.domain.minting import MARK, Mint
 from stripe_meter.enforcement.credits import prepaid
 from stripe_meter.enforcement.flusher import tallies
 from stripe_meter.gateway import checkout
+from stripe_meter.gateway import clock as stripes
 
 
 @contextmanager
@@ -39,8 +41,11 @@ def repeatable(clock: int, seed: str) -> Iterator[None]:
     lease = SimpleNamespace(uuid4=lambda: UUID(int=leases.getrandbits(128)))
     claim = _but(token_urlsafe=lambda length: f"{claims.getrandbits(8 * length):0{2 * length}x}")
     parts = Mint._parts
+    # What Stripe's time goes by from its first answer on.
+    still = SimpleNamespace(**{**vars(time), "clock_gettime": lambda _: 0.0, "monotonic": lambda: 0.0})
     with ExitStack() as stack:
         stack.enter_context(time_machine.travel(clock, tick=False))
+        stack.enter_context(patch.object(stripes, "time", still))
         stack.enter_context(patch.object(tallies, "uuid", uuid))
         stack.enter_context(patch.object(prepaid, "uuid", lease))
         stack.enter_context(patch.object(checkout, "secrets", claim))
