@@ -43,7 +43,10 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     ("statement", "forbidden"),
     [
         ("import stripe_meter", {"stripe", "mcp", "pydantic", "rich", "click", "starlette", "asyncio", "decimal"}),
-        ("from stripe_meter import metered, PayAsYouGo", {"stripe", "mcp", "pydantic_settings", "rich", "starlette"}),
+        (
+            "from stripe_meter import metered, PayAsYouGo",
+            {"stripe", "mcp", "pydantic_settings", "rich", "starlette", "asyncio"},
+        ),
         ("from stripe_meter import StripeMeter; StripeMeter()", {"stripe", "mcp", "pydantic_settings", "starlette"}),
     ],
 )

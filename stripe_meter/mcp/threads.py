@@ -7,7 +7,6 @@ nothing can wait for delivery, which is left to the engine's own shutdown.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ def raise_if_cancelled() -> None:
 
 def in_loop() -> bool:
     """Whether an event loop runs this very code."""
+    import asyncio  # here and below, for it takes 30 ms where no framework has loaded it yet
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -48,6 +49,8 @@ def is_worker() -> bool:
 
 def wait_delivered(admission: Admission) -> bool:
     """Wait until Stripe has accepted this call; False on an event loop, which must not be held up."""
+    import asyncio
+
     import anyio.from_thread
 
     try:

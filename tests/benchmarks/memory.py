@@ -7,7 +7,7 @@ Each part runs in a process of its own and reads its resident set (RSS) from the
                     `bytes_each` the same for one
     flusher_keys    customers with usage that is not sent yet
     soak            calls over the in-memory client and usage of 500 customers for `--minutes` (10; 0.2 in the quick
-                    form): RSS over time, and the slope of its second half, in which caches are warm
+                    form): RSS over time, and growth and slope of its second half, in which caches are warm
 
 The quick form makes a tenth of the accounts and keys and scales `mb` up.
 """
@@ -139,13 +139,16 @@ async def soak(minutes: float) -> Report:
         finally:
             await asyncio.to_thread(billing.close)
     half = samples[len(samples) // 2 :]
+    # Of seconds no slope can be told: one page more would be a megabyte a minute.
+    slope = {"mb_per_minute": round(_slope(half), 3)} if minutes >= 1 else {}
     return {
         "minutes": minutes,
         "calls": calls,
         "events_sent": stats.events_sent,
         "first_mb": round(samples[0][1], 1),
         "last_mb": round(samples[-1][1], 1),
-        "mb_per_minute": round(_slope(half), 3),
+        "second_half_mb": round(half[-1][1] - half[0][1], 1),
+        **slope,
         "samples_mb": [round(mb, 1) for _, mb in samples],
     }
 

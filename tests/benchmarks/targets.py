@@ -57,5 +57,6 @@ TARGETS: Final[dict[str, dict[str, float]]] = {
         "accounts.mb": 110,
         "flusher_keys.mb": 30,
         "soak.mb_per_minute": 0.5,
+        "soak.second_half_mb": 1,
     },
 }
