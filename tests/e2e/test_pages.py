@@ -74,6 +74,13 @@ async def bought(served: Served, page: Page, choice: str, button: str = "Subscri
     return await page.inner_text("#api-key")
 
 
+async def signed_up(served: Served, page: Page) -> str:
+    """The API key of a stranger who took a free one."""
+    await page.goto(f"{served.url}/billing/signup")
+    await page.get_by_role("button", name="Get my key").click()
+    return await page.inner_text("#api-key")
+
+
 async def test_refused_then_chosen_then_paid_then_served(serve: Serve, stripe: EmulatorServer, page: Page) -> None:
     """The link of the refusal leads to the plans with their prices; no session is made before one is chosen."""
     served = serve(PayAsYouGo(), BASIC, PACKS)
@@ -215,9 +222,7 @@ async def test_in_the_portal_a_subscription_is_cancelled(serve: Serve, stripe: E
 async def test_a_card_is_saved_without_a_charge(serve: Serve, stripe: EmulatorServer, page: Page) -> None:
     """The page says that nothing is charged, and nothing is."""
     served = serve(Free(calls=1), PACKS)
-    await page.goto(f"{served.url}/billing/signup")
-    await page.get_by_role("button", name="Get my key").click()
-    key = await page.inner_text("#api-key")
+    key = await signed_up(served, page)
     await page.goto(portal_link(served, key, "setup"))
     await seen(page, "setup")
     assert "Nothing is charged today" in await page.inner_text("body")
@@ -234,9 +239,7 @@ async def test_automatic_top_ups_are_agreed_to_and_stopped(serve: Serve, stripe:
     """The page says what saving the card agrees to, and a typed key is all it takes to stop it."""
     starter = CreditPack(100, "$9.99", "Starter")
     served = serve(Free(calls=1), Credits([starter], credit_value="$0.01", top_up="Starter", top_up_limit=1))
-    await page.goto(f"{served.url}/billing/signup")
-    await page.get_by_role("button", name="Get my key").click()
-    key = await page.inner_text("#api-key")
+    key = await signed_up(served, page)
     await page.goto(portal_link(served, key, "setup"))
     await seen(page, "setup-top-ups")
     assert "100 more are bought with this card for $9.99" in await page.inner_text("body")
@@ -255,9 +258,7 @@ async def test_automatic_top_ups_are_agreed_to_and_stopped(serve: Serve, stripe:
 async def test_a_pack_is_bought_by_its_payment_link(serve: Serve, page: Page) -> None:
     """The page of links leads a known customer to the lasting link, and their credits are there."""
     served = serve(Free(calls=1), PACKS)
-    await page.goto(f"{served.url}/billing/signup")
-    await page.get_by_role("button", name="Get my key").click()
-    key = await page.inner_text("#api-key")
+    key = await signed_up(served, page)
     assert [(await call(served, key))[0] for _ in range(2)] == [False, True]
     await page.goto(portal_link(served, key, "plans").replace("/plans?", "/links?"))
     await seen(page, "links")

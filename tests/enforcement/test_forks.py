@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from stripe_meter.domain.identity import Caller
 from stripe_meter.domain.plans import Free, PayAsYouGo
+from stripe_meter.domain.tools import Tool
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.enforcement.counters import Counter
 from stripe_meter.enforcement.engine import Engine
@@ -39,6 +41,15 @@ async def in_child(work: Callable[[], bool]) -> bool:
     return os.waitstatus_to_exitcode(status) == 0
 
 
+async def not_read_yet(make_engine: Callable[..., Engine], stripe: EmulatorServer) -> tuple[Tool, Caller, Engine]:
+    """A tool, somebody who pays for it, and an engine that serves it and does not know them yet."""
+    tool = a_tool()
+    caller = await pay(make_engine(), stripe, tool)
+    engine = make_engine()
+    await engine.admit(tool, stranger())
+    return tool, caller, engine
+
+
 async def until(is_so: Callable[[], Any]) -> None:
     for _ in range(2000):
         if is_so():
@@ -51,10 +62,7 @@ async def test_a_customer_who_is_being_read_is_served_in_the_child(
     make_engine: Callable[..., Engine], stripe: EmulatorServer
 ) -> None:
     """The read belongs to a loop that the child has not, so waiting for it would fail all calls of that customer."""
-    tool = a_tool()
-    caller = await pay(make_engine(), stripe, tool)
-    engine = make_engine()
-    await engine.admit(tool, stranger())
+    tool, caller, engine = await not_read_yet(make_engine, stripe)
     stripe.emulator.faults.add(path="/v1/customers", kind="slow", seconds=1.0, times=1)
     reading = asyncio.create_task(engine.admit(tool, caller))
     await until(lambda: engine._accounts._reading)
@@ -70,10 +78,7 @@ async def test_a_key_that_is_being_looked_up_is_served_in_the_child(
     make_engine: Callable[..., Engine], stripe: EmulatorServer
 ) -> None:
     """Unknown keys are looked up a few at a time; those of the parent must not take the child's turns."""
-    tool = a_tool()
-    caller = await pay(make_engine(), stripe, tool)
-    engine = make_engine()
-    await engine.admit(tool, stranger())
+    tool, caller, engine = await not_read_yet(make_engine, stripe)
     stripe.emulator.faults.add(path="/v1/customers", kind="slow", seconds=1.0, times=5)
     wrong = [with_key(f"smk_cus_{'0' * 13}{n}_{'x' * 40}") for n in range(5)]
     looking = [asyncio.create_task(engine.admit(tool, one)) for one in wrong]

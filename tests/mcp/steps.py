@@ -12,6 +12,9 @@ from mcp.client.streamable_http import streamable_http_client
 
 from stripe_meter import StripeMeter
 from stripe_meter.emulator import EmulatorServer
+from stripe_meter.enforcement.engine import Engine
+from stripe_meter.mcp.attach import attach
+from stripe_meter.mcp.decorator import metered
 
 RECEIPT = "stripe-meter/receipt"
 REFUSED = "stripe-meter/payment-required"
@@ -28,6 +31,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 def tool_of(server: Any) -> Callable[[F], F]:
     """`@server.tool()`, the same on every framework, with a type."""
     return cast("Callable[[F], F]", server.tool())
+
+
+def summarizer(framework: Any, engine: Engine) -> Any:
+    """A server whose one tool, `summarize`, costs five cents."""
+    server = framework.server()
+    attach(engine, server)
+
+    @tool_of(server)
+    @metered("$0.05")
+    async def summarize() -> str:
+        return "done"
+
+    return server
 
 
 def text_of(result: Any) -> str:

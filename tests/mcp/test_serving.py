@@ -13,7 +13,7 @@ from stripe_meter.emulator import EmulatorServer
 from stripe_meter.enforcement.engine import Engine
 from stripe_meter.mcp.attach import attach
 from stripe_meter.mcp.decorator import current_call, metered
-from tests.mcp.steps import RECEIPT, Billed, text_of, tool_of
+from tests.mcp.steps import RECEIPT, Billed, summarizer, text_of, tool_of
 
 pytestmark = pytest.mark.anyio
 
@@ -21,13 +21,7 @@ pytestmark = pytest.mark.anyio
 @pytest.mark.usefixtures("local_key")
 async def test_a_call_through_the_server_object_is_metered(framework: Any, engine: Engine, billed: Billed) -> None:
     """It reaches no middleware of the SDK, but it is a call of the server, as that of a client is."""
-    server = framework.server()
-    attach(engine, server)
-
-    @tool_of(server)
-    @metered("$0.05")
-    async def summarize() -> str:
-        return "done"
+    server = summarizer(framework, engine)
 
     result = await server.call_tool("summarize", {})
     assert text_of(result) == "done"
@@ -191,13 +185,7 @@ async def test_the_authors_own_call_says_nothing_of_how_the_server_is_served(
     framework: Any, engine: Engine, billed: Billed
 ) -> None:
     """A smoke test at the start of an HTTP server must not give it the short deadline of stdio."""
-    server = framework.server()
-    attach(engine, server)
-
-    @tool_of(server)
-    @metered("$0.05")
-    async def summarize() -> str:
-        return "done"
+    server = summarizer(framework, engine)
 
     of_a_server = engine.thread.deadline
     await server.call_tool("summarize", {})

@@ -11,9 +11,7 @@ import pytest
 
 from stripe_meter.emulator import EmulatorServer
 from stripe_meter.enforcement.engine import Engine
-from stripe_meter.mcp.attach import attach
-from stripe_meter.mcp.decorator import metered
-from tests.mcp.steps import Billed, text_of, tool_of
+from tests.mcp.steps import Billed, summarizer, text_of
 
 pytestmark = pytest.mark.anyio
 
@@ -25,13 +23,7 @@ async def test_the_first_check_is_made_in_every_loop(
     framework: Any, engine: Engine, stripe: EmulatorServer, billed: Billed
 ) -> None:
     """All first messages come while Stripe is slow: none waits for what only another thread's loop could tell it."""
-    server = framework.server()
-    attach(engine, server)
-
-    @tool_of(server)
-    @metered("$0.05")
-    async def summarize() -> str:
-        return "done"
+    server = summarizer(framework, engine)
 
     async def called() -> str:
         async with asyncio.timeout(30), framework.client(server) as client:

@@ -88,8 +88,8 @@ def watch(thread: StripeThread) -> None:
 def _hook() -> None:
     # After all threads but daemons, as one of them may be the server.
     atexit.register(_close_all)
-    with contextlib.suppress(AttributeError, RuntimeError):  # a private function; the main thread has ended
-        threading._register_atexit(_close_child)  # type: ignore[attr-defined]
+    with contextlib.suppress(AttributeError, RuntimeError):  # a later Python without it; the main thread has ended
+        threading._register_atexit(_close_child)  # type: ignore[attr-defined]  # private; there is no public such hook
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=_before_fork, after_in_parent=_after_in_parent, after_in_child=_after_in_child)
     signals.listen(_heed)

@@ -159,7 +159,7 @@ class StripeThread:
     def beside(self, work: Callable[[Gateway], Awaitable[object]]) -> None:
         """Run `work` in the thread without anybody waiting for it; its failure is its own business."""
         if self._loop is not None and not self._closed:
-            self._in_loop(lambda: self._spawn(self._with_gateway(work)))
+            self.in_loop(lambda: self.errand(self._with_gateway(work)))
 
     async def delivered(self, customer: str, event_name: str) -> bool:
         """Wait, within the deadline, until Stripe has what this customer has pending on this meter; whether it has."""
@@ -171,7 +171,7 @@ class StripeThread:
     def hurry(self) -> None:
         """From now on send at once; calls wait for their own delivery. Takes no lock, for signal handlers."""
         self.stopping = self.waits = True
-        self._in_loop(self._hurry)
+        self.in_loop(self._hurry)
 
     def see_off(self, until: float, done: Callable[[], None]) -> None:
         """Send what is pending and give back what is held; `done` is called then, or at `until` on the steady clock.
@@ -183,11 +183,11 @@ class StripeThread:
         if self._is_over:
             self._tell()
         else:
-            self._in_loop(self._depart)
+            self.in_loop(self._depart)
 
     def cut_short(self) -> None:
         """Let those who wait for `see_off` wait no longer. Takes no lock."""
-        self._in_loop(self._cut.set)
+        self.in_loop(self._cut.set)
 
     def flush(self, timeout: float) -> bool:
         """Wait until Stripe has everything, at most `timeout` seconds; whether it has."""
@@ -328,7 +328,7 @@ class StripeThread:
         if self._stop.is_set():  # they are told when the loop has ended
             return
         for _ in range(len(self._departures)):
-            self._spawn(self._see_off(*self._departures.pop()))
+            self.errand(self._see_off(*self._departures.pop()))
 
     async def _see_off(self, until: float, done: Callable[[], None]) -> None:
         ways = [asyncio.create_task(self._settled()), asyncio.create_task(self._cut.wait())]
@@ -364,19 +364,13 @@ class StripeThread:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def _spawn(self, work: Coroutine[Any, Any, object]) -> None:
-        self.errand(work)
-
     def _wake(self) -> None:
         with contextlib.suppress(StripeUnavailable):
             self.start()
-        self._in_loop(lambda: self._sender.wake() if self._sender else None)
+        self.in_loop(lambda: self._sender.wake() if self._sender else None)
 
     def in_loop(self, action: Callable[[], object]) -> None:
-        """Run `action` soon in the thread's loop, if there is one; callable from any thread."""
-        self._in_loop(action)
-
-    def _in_loop(self, action: Callable[[], object]) -> None:
+        """Run `action` soon in the thread's loop, if there is one; callable from any thread, and takes no lock."""
         loop = self._loop
         if loop is not None:
             with contextlib.suppress(RuntimeError):  # closed
