@@ -35,8 +35,9 @@ class Fault:
 
     `status`: answer `status` (with `reason` as Stripe-Rate-Limited-Reason, `retry_after` seconds, `code`); the
     request takes effect first if `effect`, and the answer is kept under its idempotency key if `stored`.
-    `slow`: wait `seconds`, then go on normally. `lost`: take effect (unless `effect=False`) and close the connection
-    without a reply. `late`: close at once and take effect `seconds` later. `garbage`: a 200 with HTML.
+    `slow`: wait `seconds`, then go on normally; take effect before that wait if `effect`. `lost`: take effect (unless
+    `effect=False`) and close the connection without a reply. `late`: close at once and take effect `seconds` later.
+    `garbage`: a 200 with HTML.
     """
 
     kind: Kind

@@ -29,11 +29,14 @@ class Traffic:
         """Answer a request: a reply, a text that is no JSON, or None for an answer that got lost."""
         with self._api.account.lock:
             fault = self._faults.take(call.method, call.path)
-        if fault is not None and fault.kind == "slow":
-            await asyncio.sleep(fault.seconds)
+        slow = fault if fault is not None and fault.kind == "slow" else None
+        if slow is not None and not slow.effect:
+            await asyncio.sleep(slow.seconds)
         with self._api.account.lock:
             answer = self._act(call, fault)
             self._log.add(call, answer.status if isinstance(answer, Reply) else 200 if answer else None)
+        if slow is not None and slow.effect:
+            await asyncio.sleep(slow.seconds)
         return answer
 
     def _act(self, call: Call, fault: Fault | None) -> Reply | str | None:

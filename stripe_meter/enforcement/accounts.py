@@ -1,8 +1,8 @@
 """The account cache: snapshots of customers, read once, served for an hour, refreshed beside the calls.
 
-Owns freshness, single flight and the bound. `get` and `is_current` are called from any thread and only look; everything
-that reads Stripe runs in the Stripe thread's loop. An outage keeps a known customer served from the last snapshot; a
-failed read is never cached.
+Owns freshness, single flight and the bound. `get` is called from any thread and only looks; everything that reads
+Stripe runs in the Stripe thread's loop. An outage keeps a known customer served from the last snapshot; a failed read
+is never cached.
 """
 
 from __future__ import annotations
@@ -82,13 +82,13 @@ class AccountCache:
         if known is not None and now < known.fresh_until:
             return known
         if known is None:
-            return await self.refresh(customer)
+            return await self.shared(customer)
         stale_until = self._stale_until.get(customer, known.fresh_until - FRESH + STALE)
         if now >= stale_until:
-            return await self.refresh(customer)
+            return await self.shared(customer)
         try:
             async with asyncio.timeout(PATIENCE):
-                return await self.refresh(customer)
+                return await self.shared(customer)
         except (StripeUnavailable, TimeoutError):
             latest = self._accounts.get(customer)
             if latest is not None and latest is not known:  # somebody else learned more meanwhile
@@ -110,12 +110,18 @@ class AccountCache:
         self._renewed[known.customer] = now
         try:
             async with asyncio.timeout(PATIENCE):
-                return await self.refresh(known.customer)
+                return await self.shared(known.customer)
         except (StripeUnavailable, TimeoutError):
             return known
 
     async def refresh(self, customer: str) -> Account:
-        """Read now; callers that come meanwhile share the answer."""
+        """Read what is true from now on, as after a change; an answer that was asked for before is not shared."""
+        if (task := self._reading.get(customer)) is not None:
+            await asyncio.wait([task])
+        return await self.shared(customer)
+
+    async def shared(self, customer: str) -> Account:
+        """Read, or share an answer that is on its way; it may miss what has changed since it was asked for."""
         task = self._reading.get(customer)
         if task is None:
             task = asyncio.create_task(self._fetch(customer))
@@ -124,11 +130,9 @@ class AccountCache:
         # Shielded: one caller that gives up must not take the answer from the others.
         return await asyncio.shield(task)
 
-    async def read_again(self, customer: str) -> Account:
-        """Read what is true from now on: an answer that was asked for before is not shared."""
-        if (task := self._reading.get(customer)) is not None:
-            await asyncio.wait([task])
-        return await self.refresh(customer)
+    def is_reading(self, customer: str) -> bool:
+        """Whether an answer is on its way that `shared` would share."""
+        return customer in self._reading
 
     async def _fetch(self, customer: str) -> Account:
         return self.put(await self._read(customer))

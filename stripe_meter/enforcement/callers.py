@@ -140,8 +140,12 @@ class Callers:
 
     async def _read(self, caller: Caller, key: ApiKey, now: float) -> Account | None:
         """The account of a key that is unknown to us, or younger than our snapshot."""
-        account = await self._accounts.refresh(key.customer)
-        if not account.deleted and key.opens(account.keys):
+        was_reading = self._accounts.is_reading(key.customer)
+        account = await self._accounts.shared(key.customer)
+        if was_reading and not _is_of(key, account):
+            # That answer was asked for before this key was shown, and maybe before it was made.
+            account = await self._accounts.refresh(key.customer)
+        if _is_of(key, account):
             return account
         _bounded(self._refused, caller.credential, now + _REFUSED_FOR)
         return None
@@ -157,7 +161,7 @@ class Callers:
     def _opens(self, key: ApiKey) -> bool:
         """Whether the key is good by what we know already."""
         known = self._accounts.get(key.customer)
-        return known is not None and not known.deleted and key.opens(known.keys)
+        return known is not None and _is_of(key, known)
 
 
 class _Guesses:
@@ -173,6 +177,10 @@ class _Guesses:
         sentence = "Too many API keys that are nobody's came from your address."
         _check(self.failed, now, 60.0, sentence)
         _check(self.of_hour, now, 3600.0, sentence)
+
+
+def _is_of(key: ApiKey, account: Account) -> bool:
+    return not account.deleted and key.opens(account.keys)
 
 
 def _check(failed: deque[float], now: float, window: float, sentence: str) -> None:

@@ -151,7 +151,7 @@ class Changes:
         """It has ended and nobody told us: the next refusal must not lead here again."""
         known = self._accounts.get(customer)
         if known is not None and known.subscription is not None and known.subscription.id == subscription:
-            await self._accounts.read_again(customer)
+            await self._accounts.refresh(customer)
 
     def _recurring(self) -> list[Recurring]:
         return [plan for plan in self._shelf.offering.plans if isinstance(plan, (Subscription, PayAsYouGo))]

@@ -65,7 +65,7 @@ class Overdue:
             if watch.url is not None:
                 return None
         try:
-            current = await self._accounts.read_again(account.customer)
+            current = await self._accounts.refresh(account.customer)
         except StripeUnavailable as error:
             log.info("whether %s can be served again is not known now: %s", account.customer, error)
             return None

@@ -91,7 +91,7 @@ class Unnoticed:
         for session in found:
             if session.unpacked is not None:
                 wallet = await grant_pack(gateway, session.unpacked) or wallet
-        current = await self._accounts.read_again(customer)
+        current = await self._accounts.refresh(customer)
         for session in found:
             _bounded(self._done)
             self._done[session.id] = None

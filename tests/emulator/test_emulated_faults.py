@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,6 +140,19 @@ def test_slow_answer_arrives_after_its_time(emulator: Emulator, http: httpx.Clie
     with pytest.raises(httpx.ReadTimeout):
         http.post("/v1/customers", timeout=0.05)
     emulator.faults.add(kind="slow", seconds=0.4, method="GET")
+    assert customers(http) == 1
+
+
+def test_slow_answer_may_be_older_than_what_happened_meanwhile(emulator: Emulator, http: httpx.Client) -> None:
+    """With `effect` the answer is made at once and waits on its way, so it does not know what came after."""
+    emulator.faults.add(kind="slow", seconds=0.4, method="GET", effect=True)
+    with ThreadPoolExecutor(1) as beside:
+        answer = beside.submit(customers, http)
+        while not emulator.requests:
+            time.sleep(0.01)
+        http.post("/v1/customers")
+        assert not answer.done()
+        assert answer.result() == 0
     assert customers(http) == 1
 
 

@@ -258,6 +258,41 @@ async def test_a_tool_that_is_newer_than_the_subscription_is_added_before_its_fi
     await admitted(engine, old, caller)
 
 
+async def test_two_new_tools_are_called_at_once(engine: Engine, stripe: EmulatorServer) -> None:
+    """The account that is on its way for the one was read before the other one was added to the subscription."""
+    one, other = a_tool("one"), a_tool("other")
+    caller = await pay(engine, stripe, a_tool())
+    await engine.prepare([one, other])
+    first = asyncio.create_task(admitted(engine, one, caller))
+    await until_asked(stripe, "GET /v1/customers/", seconds=0.5)
+    await admitted(engine, other, caller)
+    await first
+
+
+async def test_a_key_that_was_made_while_its_customer_is_read(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """An answer that is on its way does not know it, which is no reason to refuse it for an hour."""
+    tool, seller, server = a_tool(), make_engine(), make_engine()
+    caller = await pay(seller, stripe, tool)
+    customer = str((await admitted(seller, tool, caller)).customer)
+    await server.prepare([tool])
+    first = asyncio.create_task(admitted(server, tool, caller))
+    await until_asked(stripe, "GET /v1/customers/", seconds=0.5)
+    made = await seller.thread.call(lambda g: g.customers.issue_key(customer), 5.0)
+    await admitted(server, tool, with_key(made.reveal()))
+    await first
+
+
+async def until_asked(stripe: EmulatorServer, request: str, seconds: float) -> None:
+    """Let the next such request be answered so late, and wait until the emulator has made the answer."""
+    method, path = request.split()
+    before = len(stripe.emulator.requests)
+    stripe.emulator.faults.add(kind="slow", method=method, path=path, effect=True, seconds=seconds)
+    while not any(line.startswith(request) for line in asked(stripe, before)):  # noqa: ASYNC110  # in another thread
+        await asyncio.sleep(0.01)
+
+
 async def test_the_price_charged_is_the_one_of_the_customers_item(
     make_engine: Callable[..., Engine], stripe: EmulatorServer, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -39,13 +39,13 @@ class Desk:
         """Read a customer (`cus_…`) again whom this process serves; what is deleted is closed by that."""
         known = None if customer is None else self.accounts.get(customer)
         if known is not None:
-            account = await self.accounts.read_again(known.customer)
+            account = await self.accounts.refresh(known.customer)
             if account.wallet is not None and account.wallet != known.wallet:
                 self.decision.prepaid.granted(account.wallet)
 
     async def bought(self, customer: str) -> None:
         """Read a customer who has just bought, known or not; a second subscription is ended and given back."""
-        account = await self.decision.once(self.gateway, await self.accounts.read_again(customer))
+        account = await self.decision.once(self.gateway, await self.accounts.refresh(customer))
         if account.wallet is not None:
             self.decision.prepaid.granted(account.wallet)
 

@@ -54,7 +54,7 @@ async def disputed(desk: Desk, event: Event) -> None:
 
 
 async def _mark(desk: Desk, customer: str, dispute: str, is_open: bool, status: str) -> None:
-    account = await desk.accounts.read_again(customer)
+    account = await desk.accounts.refresh(customer)
     is_ours = account.subscription is not None or account.wallet is not None or bool(account.keys)
     if account.deleted or not is_ours or (not is_open and not account.is_disputed):
         return
@@ -69,7 +69,7 @@ async def _mark(desk: Desk, customer: str, dispute: str, is_open: bool, status: 
     if status == "lost" and desk.pauses and account.subscription is not None:
         # Whoever is served no more is not charged any more.
         await _end(desk, customer, account.subscription.id, f"dispute {dispute} was lost")
-    await desk.accounts.read_again(customer)
+    await desk.accounts.refresh(customer)
 
 
 async def _end(desk: Desk, customer: str, subscription: str, why: str) -> None:
