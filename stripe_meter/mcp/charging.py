@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from stripe_meter.mcp.declared import Declaration
 
 #: What cannot say that a call failed; most tools return one of these.
-_PLAIN: Final = frozenset({str, int, float, bool, bytes, dict, list, tuple, type(None)})
+PLAIN: Final = frozenset({str, int, float, bool, bytes, dict, list, tuple, type(None)})
 
 log = logging.getLogger("stripe_meter")
 
 
 def billable_units(declaration: Declaration, tool: Tool, call: Call, result: Any) -> int | None:
     """The units to charge for a call that returned `result`, or None when it is free."""
-    if call.cancelled or (type(result) not in _PLAIN and _is_free(tool, result)):
+    if call.cancelled or (type(result) not in PLAIN and _is_free(tool, result)):
         return None
     if call.added is None and not tool.is_dynamic:
         return 1

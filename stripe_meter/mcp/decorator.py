@@ -28,7 +28,7 @@ from stripe_meter.mcp import nesting, refusals, signature, threads
 from stripe_meter.mcp.attachment import engine_of
 from stripe_meter.mcp.caller import read_caller
 from stripe_meter.mcp.calls import Exchange, active, below, current_call, exchange, running
-from stripe_meter.mcp.charging import billable_units, finish, say_unkept, units_of_failure
+from stripe_meter.mcp.charging import PLAIN, billable_units, finish, say_unkept, units_of_failure
 from stripe_meter.mcp.declared import Declaration, HasEngine, Served, remember
 
 if TYPE_CHECKING:
@@ -158,7 +158,9 @@ def _wrap_async(
             active.reset(token)
             call.ended = True
             running.pop(key, None)
-        units = billable_units(declaration, tool, call, result)
+        # What most calls are, without a call of its own.
+        is_one = type(result) in PLAIN and call.added is None and not (call.cancelled or tool.is_dynamic)
+        units = 1 if is_one else billable_units(declaration, tool, call, result)
         if within is not None:
             within.hold(admission, units)
             return result
@@ -222,7 +224,9 @@ def _wrap_sync(function: Callable[..., Any], declaration: Declaration, shape: si
             active.reset(token)
             call.ended = True
             running.pop(key, None)
-        units = billable_units(declaration, tool, call, result)
+        # What most calls are, without a call of its own.
+        is_one = type(result) in PLAIN and call.added is None and not (call.cancelled or tool.is_dynamic)
+        units = 1 if is_one else billable_units(declaration, tool, call, result)
         if within is not None:
             within.hold(admission, units)
             return result

@@ -33,7 +33,8 @@ async def listed(server: MCPServer[Any], /) -> Listed:
 
 
 def install(server: MCPServer[Any], attachment: Attachment, /) -> None:
-    server.middleware.append(_Middleware(attachment))
+    # A bound method, for CPython calls an object with `__call__` the long way round.
+    server.middleware.append(_Middleware(attachment).around)
     low_level: Any = getattr(server, "_lowlevel_server", None)
     inner: Any = getattr(low_level, "lifespan", None)
     if not callable(inner):
@@ -59,7 +60,7 @@ class _Middleware:
     def __init__(self, attachment: Attachment) -> None:
         self._attachment = attachment
 
-    async def __call__(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+    async def around(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         attachment = self._attachment
         if ctx.request_id is None:
             return await call_next(ctx)

@@ -11,6 +11,7 @@ a server.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import os
@@ -73,9 +74,27 @@ def percentile(samples: Sequence[float], share: float) -> float:
 
 async def interleaved(bare: Call, metered: Call, effort: Effort) -> Added:
     """Time both calls in turns."""
-    for call in (bare, metered):
-        await _timed(call, effort.warm_up)
-    return summed_up([await _one_run(bare, metered, effort.calls) for _ in range(effort.runs)])
+    with on_one_core():
+        for call in (bare, metered):
+            await _timed(call, effort.warm_up)
+        return summed_up([await _one_run(bare, metered, effort.calls) for _ in range(effort.runs)])
+
+
+@contextlib.contextmanager
+def on_one_core() -> Iterator[None]:
+    """Keep the calling thread where it is, with warm caches for both sides; other threads and processes run anywhere.
+
+    Whatever is started meanwhile is kept there too. Where a thread cannot be kept (macOS), nothing happens.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    anywhere = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(anywhere)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, anywhere)
 
 
 def summed_up(runs: Sequence[tuple[Sequence[float], Sequence[float]]]) -> Added:
