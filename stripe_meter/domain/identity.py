@@ -7,10 +7,7 @@ customer's metadata.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
-import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,6 +34,8 @@ _KEY: Final = re.compile(r"smk_(?P<customer>cus_[A-Za-z0-9_]{1,60}?)_(?P<id>[A-Z
 ALPHABET: Final = "ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789"
 
 
+#: Bytes of a SHA-256.
+_DIGEST_SIZE: Final = 32
 #: Characters of the longest issuer or subject; no identity provider writes more than 255 into one.
 _LONGEST_NAME: Final = 1024
 
@@ -65,7 +64,7 @@ class Principal:
     @property
     def digest(self) -> str:
         """A short stable name without personal data, fit for metadata and idempotency keys."""
-        return hashlib.sha256(f"{self.issuer}\n{self.subject}".encode()).hexdigest()[:40]
+        return _sha256(f"{self.issuer}\n{self.subject}").hex()[:40]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +78,8 @@ class ApiKey:
     @classmethod
     def new(cls, customer: str) -> ApiKey:
         """A fresh random key for `customer` (`cus_…`): about 200 bits of secret."""
+        import secrets
+
         draw = "".join(secrets.choice(ALPHABET) for _ in range(40))
         return cls(customer, draw[:6], draw[6:])
 
@@ -104,10 +105,12 @@ class ApiKey:
     @property
     def hash(self) -> str:
         """What Stripe stores instead of the key. The secret is random and long, so one round of SHA-256 is enough."""
-        return hashlib.sha256(self.reveal().encode()).hexdigest()
+        return _sha256(self.reveal()).hex()
 
     def opens(self, keys: Iterable[bytes]) -> bool:
         """Whether this very key is among a customer's `stored_keys`; compared in constant time."""
+        import hmac
+
         mine = _stored(self.id, self.hash)
         return any(hmac.compare_digest(stored, mine) for stored in keys)
 
@@ -128,7 +131,7 @@ def stored_keys(metadata: Mapping[str, str]) -> tuple[bytes, ...]:
 def _stored(key_id: str, digest: str) -> bytes:
     """Id and hash in one; raises `ValueError` for what is no SHA-256 in hexadecimal digits."""
     raw = bytes.fromhex(digest)
-    if len(raw) != hashlib.sha256().digest_size:
+    if len(raw) != _DIGEST_SIZE:
         raise ValueError("not a SHA-256 digest")
     return key_id.encode() + raw
 
@@ -211,4 +214,10 @@ class Caller:
 
 def credential(kind: str, text: str) -> bytes:
     """A cache key for what was shown: `kind` is `k` for an API key, `p` for a principal."""
-    return kind.encode() + hashlib.sha256(text.encode()).digest()
+    return kind.encode() + _sha256(text)
+
+
+def _sha256(text: str) -> bytes:
+    import hashlib  # OpenSSL takes longer to load than all of this package's values
+
+    return hashlib.sha256(text.encode()).digest()

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fnmatch import fnmatchcase
-from fractions import Fraction
 from typing import Final, TypeVar
 
 from stripe_meter.domain.money import EXACT
@@ -259,6 +258,8 @@ class Offering:
         money = next((r for r in tool.money_rates if value is not None and r.currency == value.currency), None)
         if value is None or money is None:
             return None
+        from fractions import Fraction
+
         amount = Fraction(money.amount) / Fraction(value.minor)
         thousandths = amount * SCALES[-1]
         if thousandths.denominator != 1:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
 from itertools import pairwise
 from typing import Final, Literal, TypeAlias
 
@@ -342,6 +341,8 @@ def discounted(unit_amount: Decimal, less: Decimal) -> Decimal:
     Raises:
         ConfigurationError: It has more than 12 decimals.
     """
+    from fractions import Fraction
+
     exact = Fraction(unit_amount) * (100 - Fraction(less)) / 100
     scaled = exact * 10**12
     if scaled.denominator != 1:

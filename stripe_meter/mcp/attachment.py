@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 from stripe_meter.domain.refusals import Refusal, billing_unavailable
 from stripe_meter.domain.tools import UNPRICED
-from stripe_meter.domain.unused import unused
 from stripe_meter.enforcement.current import override
 from stripe_meter.errors import ConfigurationError, StripeMeterError
 from stripe_meter.mcp import declared, outside
@@ -88,6 +87,8 @@ class Attachment:
         if self.is_checked:
             return
         import asyncio  # on the loop the framework has loaded it anyway
+
+        from stripe_meter.domain.unused import unused
 
         # One for each loop: a lock that a second thread's loop waits for is never handed over to it. Two loops at once
         # both look, which does no harm, for what they find is the same.

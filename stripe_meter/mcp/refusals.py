@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import uuid
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
@@ -123,10 +122,12 @@ async def _ask(ctx: Any, refusal: Refusal, url: str) -> InputRequiredResult | No
     if version >= _STATELESS:
         return _question(ctx, refusal, url)
     if can_ask and _is_new(session, url):
+        import secrets
+
         import anyio
 
         with anyio.move_on_after(_PATIENCE):
-            await session.elicit_url(refusal.text, url, uuid.uuid4().hex, related_request_id=request.request_id)
+            await session.elicit_url(refusal.text, url, secrets.token_hex(16), related_request_id=request.request_id)
     # Accepting means "I will open it", not "I have paid", so the text follows whatever was answered.
     return None
 

@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any, Final
 
 from stripe_meter.domain.identity import KEY_PREFIX, Caller, Principal, credential
@@ -125,6 +124,8 @@ def here(scope: Mapping[str, Any]) -> str | None:
 
 def network_of(client: str) -> str:
     """Whom a limit counts as one: an IPv4 address, or the /64 that a single subscriber of IPv6 is given."""
+    from ipaddress import IPv6Address, ip_address
+
     try:
         address = ip_address(client)
     except ValueError:
@@ -184,6 +185,8 @@ def mount_of(scope: Mapping[str, Any]) -> str:
 
 @lru_cache(maxsize=1024)
 def _is_loopback(address: str) -> bool:
+    from ipaddress import ip_address
+
     try:
         return ip_address(address).is_loopback
     except ValueError:
