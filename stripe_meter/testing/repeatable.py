@@ -36,6 +36,9 @@ def repeatable(clock: int, seed: str) -> Iterator[None]:
     def dice(use: str) -> random.Random:
         return random.Random(f"{use} {seed} {clock}")  # noqa: S311  # repeatable on purpose
 
+    def drawn(length: int) -> str:
+        return "".join(keys.choice(identity.ALPHABET) for _ in range(length))
+
     boots, leases, claims, keys = dice("boot"), dice("lease"), dice("claim"), dice("key")
     uuid = SimpleNamespace(uuid4=lambda: UUID(int=boots.getrandbits(128)))
     lease = SimpleNamespace(uuid4=lambda: UUID(int=leases.getrandbits(128)))
@@ -49,7 +52,7 @@ def repeatable(clock: int, seed: str) -> Iterator[None]:
         stack.enter_context(patch.object(tallies, "uuid", uuid))
         stack.enter_context(patch.object(prepaid, "uuid", lease))
         stack.enter_context(patch.object(checkout, "secrets", claim))
-        stack.enter_context(patch.object(identity, "secrets", _but(choice=keys.choice)))
+        stack.enter_context(patch.object(identity, "_drawn", drawn))
         # Marks and keys of occasions come from the Stripe key, which is another one when the run is replayed.
         stack.enter_context(patch.object(Mint, "_mark", lambda _, key: key.secret[-MARK:]))
         stack.enter_context(patch.object(Mint, "_parts", lambda _, occasion: parts(Mint(seed), occasion)))
