@@ -71,6 +71,11 @@ class AccountCache:
         self._accounts[stamped.customer] = stamped
         return stamped
 
+    def is_newest(self, account: Account) -> bool:
+        """Whether nothing newer is known of this customer than `account`."""
+        newest = self.get(account.customer)
+        return newest is None or newest is account
+
     async def load(self, customer: str) -> Account:
         """A snapshot that may be served: fresh, or the last one while Stripe is unavailable.
 

@@ -53,6 +53,8 @@ log = logging.getLogger("stripe_meter")
 
 #: Seconds a caller is told to wait when the next try may go better by itself.
 RETRY_SOON: Final = 5.0
+#: How often one call is decided anew because what is known of its customer has changed while it was decided.
+_ROUNDS: Final = 8
 #: How often one call waits for its wallet to be filled: others may have taken what was bought.
 _REFILLS: Final = 3
 
@@ -101,14 +103,22 @@ class Decision:
     async def decide(self, gateway: Gateway, tool: Tool, caller: Caller) -> Admission | Refusal:
         """Admit or refuse a tool that is stocked. Raises `StripeMeterError` where Stripe could not be asked."""
         caller = await self._callers.proved(caller)
-        account = await self._account(gateway, caller)
-        if account is None:
-            verdict = await self._unknown(gateway, tool, caller)
-        else:
-            verdict = await self._judge(gateway, account, tool, caller)
-        return traces.noted(tool, verdict, account, self._accounts.monotonic())
+        for _ in range(_ROUNDS):
+            account = await self._account(gateway, caller)
+            if account is None:
+                verdict = await self._unknown(gateway, tool, caller)
+            else:
+                judged = await self._judge(gateway, account, tool, caller)
+                if judged is None:
+                    continue
+                verdict = judged
+            return traces.noted(tool, verdict, account, self._accounts.monotonic())
+        return refusals.billing_unavailable(tool.name, self._shelf.quote(tool), RETRY_SOON)
 
-    async def _judge(self, gateway: Gateway, account: Account, tool: Tool, caller: Caller) -> Admission | Refusal:
+    async def _judge(
+        self, gateway: Gateway, account: Account, tool: Tool, caller: Caller
+    ) -> Admission | Refusal | None:
+        """The verdict on one snapshot; None when another one took its place meanwhile, which may say otherwise."""
         if account.is_paused:
             return refusals.disputed(tool.name, self._shelf.quote(tool))
         if self._thread.exposure.blocks(account.customer):
@@ -126,7 +136,7 @@ class Decision:
             if _is_insolvent(account, route.plan):
                 is_overdue = True  # credits that were paid for serve all the same
                 continue
-            found = await self._ask(gateway, account, caller, tool, route)
+            found = await self._ask(gateway, account, tool, route)
             if isinstance(found, Refusal):
                 return found
             if isinstance(found, Offer):
@@ -134,6 +144,10 @@ class Decision:
                 if isinstance(bounded, Refusal):
                     return bounded
                 limits = bounded.limits
+                if not self._accounts.is_newest(account):
+                    if limits is not None:
+                        limits.give_back()
+                    return None
                 if gauge is not None:
                     limits = replace(limits or Limits(), gauge=gauge)
                     if not gauge.take():
@@ -142,7 +156,7 @@ class Decision:
                 # An empty pocket that comes before this one is full again at that moment.
                 ends = min(bounded.period_ends, refilled)
                 found = replace(bounded, tool=tool.name, limits=limits, period_ends=ends)
-                (self._accounts.get(account.customer) or account).keep(found)
+                account.keep(found)
                 return Admission(tool, found, self._thread, found.period_end if self._is_running(found) else 0)
             if found is not None and found.until:
                 left = found.until - gateway.connection.clock.now()
@@ -150,26 +164,22 @@ class Decision:
             if found is not None:
                 spent = found.after(spent)
         newer = await self._overdue.look(gateway, account) if is_overdue else None
-        newer = newer or await self._noticed(gateway, account)
-        if newer is not None:
-            newer = self._callers.remember(caller, await self.once(gateway, newer))
-            return await self._judge(gateway, newer, tool, caller)
+        if newer is not None or await self._noticed(gateway, account):
+            return None
         if is_overdue:
             return self._overdue.refusal(tool, account)
         return await self._refuse(gateway, account, caller, tool, spent)
 
-    async def _noticed(self, gateway: Gateway, account: Account) -> Account | None:
-        """The account after a purchase that this process was not told of; None where there is none."""
+    async def _noticed(self, gateway: Gateway, account: Account) -> bool:
+        """Whether there was a purchase that this process was not told of."""
         offering = self._shelf.offering
         has_packs = offering.credits is not None
         if not has_packs and all(isinstance(plan, Free) for plan in offering.plans):
-            return None
+            return False
         noticed = await self._unnoticed.look(gateway, account, has_packs=has_packs)
-        if noticed is None:
-            return None
-        if noticed.wallet is not None:
+        if noticed is not None and noticed.wallet is not None:
             self.prepaid.granted(noticed.wallet)
-        return noticed.account
+        return noticed is not None
 
     def _is_running(self, offer: Offer) -> bool:
         return self._accounts.monotonic() < offer.period_ends
@@ -182,7 +192,7 @@ class Decision:
         return account.subscription.plan or (None if fallback is None else fallback.name)
 
     async def _ask(
-        self, gateway: Gateway, account: Account, caller: Caller, tool: Tool, route: Route
+        self, gateway: Gateway, account: Account, tool: Tool, route: Route
     ) -> Offer | Spent | Refusal | None:
         """One pocket: an offer, why it is empty, a refusal that ends the search, or None where there is none."""
         if isinstance(route.plan, Free):
@@ -193,7 +203,7 @@ class Decision:
         assert subscription is not None
         if not isinstance(route.plan, PayAsYouGo):
             return await self._plan_calls.offer(gateway, account, tool, route)
-        offered = await self._usage(gateway, account, caller, tool)
+        offered = await self._usage(gateway, account, tool)
         if isinstance(offered, Refusal):
             return offered
         current = self._accounts.get(account.customer) or account
@@ -212,14 +222,14 @@ class Decision:
             found = await self.prepaid.offer(gateway, account, tool, route)
         return found
 
-    async def _usage(self, gateway: Gateway, account: Account, caller: Caller, tool: Tool) -> Offer | Refusal:
+    async def _usage(self, gateway: Gateway, account: Account, tool: Tool) -> Offer | Refusal:
         listing = self._shelf.get(tool)
         assert listing is not None
         offered = self._metered.offer(gateway, account, tool, listing)
         if offered is None:
             assert account.subscription is not None
             await gateway.accounts.add_item(account.subscription.id, listing.price.id)
-            account = self._callers.remember(caller, await self._accounts.refresh(account.customer))
+            account = await self._accounts.refresh(account.customer)
             if account.subscription is not None:
                 offered = self._metered.offer(gateway, account, tool, listing)
         return offered or refusals.billing_unavailable(tool.name, self._shelf.quote(tool), RETRY_SOON)
@@ -229,19 +239,25 @@ class Decision:
         if account is None:
             customer = None if caller.is_known else await self._purchases.adopted(gateway, caller)
             return None if customer is None else self._adopt(caller, await self._accounts.load(customer))
+        if await self._brought_up_to_date(gateway, account) is account:
+            return account
+        # What was read meanwhile may have lost the key.
+        return await self._callers.cold(caller, gateway)
+
+    async def _brought_up_to_date(self, gateway: Gateway, account: Account) -> Account:
+        """The account with what became of it at the end of a period, at Checkout, or in a second tab."""
         if _is_behind(account, gateway):
-            newer = await self._accounts.renew(account, gateway.connection.clock.now())
-            account = self._callers.remember(caller, newer)
+            account = await self._accounts.renew(account, gateway.connection.clock.now())
         unpaid = account.subscription is None or not account.subscription.is_solvent
         if self._purchases.is_due(account.customer, only_packs=not unpaid):
             wallet = await self._purchases.granted(gateway, account.customer)
             if wallet is not None:
                 self.prepaid.granted(wallet)
             if unpaid or wallet is not None:
-                account = self._callers.remember(caller, await self._accounts.refresh(account.customer))
+                account = await self._accounts.refresh(account.customer)
         if account.subscription is not None:
             self._purchases.subscribed(account.customer)
-        return self._callers.remember(caller, await self.once(gateway, account)) if account.second else account
+        return await self.once(gateway, account) if account.second else account
 
     async def once(self, gateway: Gateway, account: Account) -> Account:
         """The account with one subscription: one that was just bought in a second tab is ended and given back."""

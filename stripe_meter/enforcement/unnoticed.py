@@ -47,9 +47,8 @@ class _Watch:
 
 @dataclass(frozen=True, slots=True)
 class Noticed:
-    """What a look found: the account as it is now, and the wallet where credits were given."""
+    """There was something, and the account was read anew; `wallet` is where credits were given, or None."""
 
-    account: Account
     wallet: str | None
 
 
@@ -91,13 +90,13 @@ class Unnoticed:
         for session in found:
             if session.unpacked is not None:
                 wallet = await grant_pack(gateway, session.unpacked) or wallet
-        current = await self._accounts.refresh(customer)
+        await self._accounts.refresh(customer)
         for session in found:
             _bounded(self._done)
             self._done[session.id] = None
         # What they buy next is looked for as soon as this was.
         watch.looks = 1
-        return Noticed(current, wallet)
+        return Noticed(wallet)
 
     async def _found(self, gateway: Gateway, account: Account, *, of_all: bool) -> list[Completed]:
         from stripe_meter.gateway.completed import completed

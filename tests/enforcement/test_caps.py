@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from stripe_meter.errors import ConfigurationError
 from stripe_meter.meter import StripeMeter
 from stripe_meter.settings import Settings
 from tests.conftest import PAGES, Driven, a_tool, pay
-from tests.enforcement.test_engine import admitted, caller_customer, refused
+from tests.enforcement.test_engine import admitted, caller_customer, refused, until_asked
 from tests.enforcement.test_refunds import settled
 
 pytestmark = pytest.mark.anyio
@@ -40,11 +41,14 @@ def capped(stripe: EmulatorServer) -> Any:
 
 async def set_cap(engine: Engine, customer: str, cap: str) -> None:
     """Write a customer's own cap, in minor units, and read the customer again."""
+    await note(engine, customer, {"stripe_meter_spend_cap": cap})
+
+
+async def note(engine: Engine, customer: str, metadata: dict[str, str]) -> None:
+    """Write metadata of a customer, and read the customer again."""
     await engine.thread.call(
         lambda g: g.connection.write(
-            lambda client, options: client.v1.customers.update_async(
-                customer, {"metadata": {"stripe_meter_spend_cap": cap}}, options
-            )
+            lambda client, options: client.v1.customers.update_async(customer, {"metadata": metadata}, options)
         ),
         5.0,
     )
@@ -112,6 +116,21 @@ async def test_another_process_starts_from_what_was_spent(
     assert second.flush()
     stripe.emulator.clock.advance(32 * 86_400)
     assert [row["total"] for row in stripe.emulator.account.store.all("invoice") if row["total"]] == [90]
+
+
+async def test_a_dispute_that_is_told_while_a_call_is_decided_counts(
+    capped: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """Otherwise the old decision would serve somebody for an hour whose calls are to be paused."""
+    engine, tool = capped("$50/month"), a_tool()
+    await engine.prepare([tool])
+    caller = await pay(engine, stripe, tool)
+    first = asyncio.create_task(refused(engine, tool, caller))
+    await until_asked(stripe, "GET /v1/billing/meters", seconds=0.5)
+    await note(engine, caller_customer(caller), {"sm_dispute_dp_1": "1"})
+    assert "disputed" in (await first).text
+    assert "disputed" in (await refused(engine, tool, caller)).text
+    assert engine.admit_warm(tool, caller) is None
 
 
 async def test_a_cap_starts_anew(capped: Callable[..., Engine], stripe: EmulatorServer) -> None:

@@ -243,6 +243,20 @@ async def test_a_revoked_key_is_refused_once_the_snapshot_is_renewed(engine: Eng
     await admitted(engine, tool, other)
 
 
+async def test_a_revoked_key_is_refused_however_its_customer_is_read_again(
+    engine: Engine, stripe: EmulatorServer
+) -> None:
+    """A new tool of theirs makes us read the account, and nothing that was read may be believed for a key it lost."""
+    tool, new = a_tool(), a_tool("translate")
+    caller = await pay(engine, stripe, tool)
+    customer = str((await admitted(engine, tool, caller)).customer)
+    key = ApiKey.parse(str(caller.api_key))
+    assert key is not None
+    assert await engine.thread.call(lambda g: g.customers.revoke_key(customer, key.id), 5.0)
+    assert (await refused(engine, new, caller)).reason == "identity_required"
+    assert (await refused(engine, tool, caller)).reason == "identity_required"
+
+
 async def test_a_tool_that_is_newer_than_the_subscription_is_added_before_its_first_call(
     engine: Engine, stripe: EmulatorServer
 ) -> None:
