@@ -116,7 +116,15 @@ Ledger = Literal["usage", "plan", "credits", "allowance"]
 
 
 class Batch(Protocol):
-    """Usage of one customer on one meter that is merged until it is sent."""
+    """Usage of one customer on one meter that is merged until it is sent.
+
+    Attributes:
+        number: Tells it from all others of this process.
+        taken: Whether Stripe took it; None while that is open.
+    """
+
+    number: int
+    taken: bool | None
 
     @property
     def name(self) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from stripe_meter.domain.account import Account
-from stripe_meter.domain.identity import ApiKey, Caller
+from stripe_meter.domain.identity import ApiKey, Caller, Principal
 from stripe_meter.enforcement import forks
 from stripe_meter.enforcement.accounts import AccountCache
 from stripe_meter.enforcement.identity.reading import network_of
@@ -56,12 +56,13 @@ class Callers:
         self._all_guesses: deque[float] = deque(maxlen=GUESSES_AN_HOUR)
         self._turn = asyncio.Semaphore(4 * _AT_ONCE)
         self._looking: set[asyncio.Task[Account | None]] = set()
+        self._joining: dict[Principal, asyncio.Task[Account]] = {}
         forks.watch(self)
 
     def after_fork(self) -> None:
         """Nobody is being looked up in a child."""
-        forks.keep(self._looking)
-        self._looking = set()
+        forks.keep((self._looking, self._joining))
+        self._looking, self._joining = set(), {}
         self._turn = asyncio.Semaphore(4 * _AT_ONCE)
         for guesses in self._guesses.values():
             guesses.turn = asyncio.Semaphore(_AT_ONCE)
@@ -84,8 +85,7 @@ class Callers:
         else:
             found = None if known is None else await self._accounts.load(known.customer)
             if caller.principal is not None and (found is None or found.deleted):
-                customer = await gateway.customers.of_principal(caller.principal)
-                found = self._accounts.put(await gateway.accounts.snapshot(customer))
+                found = await self._of_principal(caller.principal, gateway)
             if found is None:
                 return None
             account = found
@@ -96,6 +96,19 @@ class Callers:
         if not caller.is_pending:
             _bounded(self._known, caller.credential, account)
         return account
+
+    async def _of_principal(self, principal: Principal, gateway: Gateway) -> Account:
+        """The account of somebody who has a customer by now; who comes meanwhile shares the answer."""
+
+        async def found() -> Account:
+            customer = await gateway.customers.of_principal(principal)
+            return self._accounts.put(await gateway.accounts.snapshot(customer))
+
+        task = self._joining.get(principal)
+        if task is None:
+            task = self._joining[principal] = asyncio.create_task(found())
+            task.add_done_callback(lambda _: self._joining.pop(principal, None))
+        return await asyncio.shield(task)
 
     async def _of_key(self, caller: Caller, text: str, gateway: Gateway) -> Account | None:
         key = ApiKey.parse(text)

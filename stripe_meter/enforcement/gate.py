@@ -10,7 +10,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
-from stripe_meter.domain.usage import Charge, Receipt
+from stripe_meter.domain.usage import Batch, Charge, Receipt
 from stripe_meter.enforcement.offers import Limits, Offer, millionths
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Flusher(Protocol):
         calls: int = 1,
     ) -> Charge: ...
 
-    async def delivered(self, customer: str, event_name: str) -> bool: ...
+    async def delivered(self, batch: Batch) -> bool: ...
 
 
 class Admission:
@@ -105,10 +105,10 @@ class Admission:
         return Receipt(self.tool.name, customer=self.customer)
 
     async def delivered(self) -> bool:
-        """Wait, within the flusher's deadline, until Stripe has what was settled; whether it has."""
-        if self._offer is None or self._flusher is None:
+        """Wait, within the flusher's deadline, until Stripe has what was charged; whether it has."""
+        if self.charge is None or self._flusher is None:
             return True
-        return await self._flusher.delivered(self._offer.customer, self._offer.terms.event_name)
+        return await self._flusher.delivered(self.charge[0])
 
 
 #: A receipt of whoever is busy, found again; about 0.4 kB each, so a hundred thousand customers have not all one.

@@ -17,11 +17,13 @@ RECEIPT = Receipt("summarize", 3, Decimal("0.5"), "usd", "cus_1", billed=2, even
 SEALER = Sealer("sk_test_seller")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Merged:
     """Usage on its way to Stripe."""
 
     name: str
+    number: int = 1
+    taken: bool | None = None
 
 
 BATCH = Merged("1790000000.ab12")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -48,6 +51,29 @@ async def test_what_a_deadline_leaves_is_logged_to_the_unit(stripe: EmulatorServ
     assert done.returncode == 0, done.stderr
     seconds, of_all = (float(part) for part in done.stdout.split())
     assert seconds < of_all, "several engines, or a signal and what follows it, waited one after the other"
+
+
+async def test_a_name_that_is_looked_up_for_long_holds_no_ending(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resolver that is down answers after half a minute, and whoever sent SIGTERM kills long before that."""
+    engine = make_engine(emulator=stripe.url.replace("127.0.0.1", "localhost"))
+    asked, may_answer, told, look_up = threading.Event(), threading.Event(), threading.Event(), socket.getaddrinfo
+
+    def slowly(*args: Any, **kwargs: Any) -> Any:
+        asked.set()
+        may_answer.wait(60.0)
+        return look_up(*args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    try:
+        engine.thread.add("cus_1", "mcp.summarize", 1, Decimal(5))
+        assert await asyncio.to_thread(asked.wait, 30.0)
+        engine.thread.see_off(time.monotonic() + 0.2, told.set)
+        assert await asyncio.to_thread(told.wait, 30.0)
+        assert engine.stats().pending == 1
+    finally:
+        may_answer.set()
 
 
 async def test_nobody_is_served_after_close(

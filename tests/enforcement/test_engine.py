@@ -191,6 +191,19 @@ async def test_one_principal_is_one_customer_and_two_are_two(
     assert len({record.body["customer"] for record in customers}) == 2
 
 
+async def test_first_calls_of_one_principal_share_one_look(
+    make_engine: Callable[..., Engine], stripe: EmulatorServer
+) -> None:
+    """An agent starts with twenty calls at once, and Stripe rations reads."""
+    tool = a_tool()
+    await refused(make_engine(), tool, someone())
+    engine = make_engine()
+    await engine.prepare([tool])
+    before = len(stripe.emulator.requests)
+    await asyncio.gather(*(refused(engine, tool, someone()) for _ in range(20)))
+    assert asked(stripe, before).count("GET /v1/customers/search") == 1
+
+
 async def test_an_impatient_agent_does_not_drain_the_reads(engine: Engine, stripe: EmulatorServer) -> None:
     """While a purchase is open, looking follows a back-off, whoever hammers."""
     tool = a_tool()

@@ -13,6 +13,7 @@ import contextlib
 import logging
 from typing import Final
 
+from stripe_meter.domain.usage import Batch
 from stripe_meter.enforcement import audit
 from stripe_meter.enforcement.flusher.exposure import LOOK_EVERY, Exposure
 from stripe_meter.enforcement.flusher.parcel import LONGEST_PAUSE, Fate, Parcel
@@ -31,8 +32,8 @@ STREAM_ABOVE: Final = 50
 
 #: Requests on the wire at once.
 _CONCURRENCY: Final = 64
-#: Parcels that are sealed at once, those that wait to be repeated among them.
-_MOST_PARCELS: Final = 256
+#: Parcels that are sealed at once, those that wait to be repeated among them; a few kilobytes each.
+_MOST_PARCELS: Final = 4096
 _PAUSE_WHILE_STOPPING: Final = 0.2
 
 
@@ -101,15 +102,14 @@ class Sender:
             self.wake()
             await self._idle.wait()
 
-    async def delivered(self, customer: str, event_name: str) -> bool:
-        """Return once what this customer has pending on this meter right now is settled; whether Stripe took it."""
-        waiters = []
-        for number in self._tallies.pending_numbers(customer, event_name):
+    async def delivered(self, batch: Batch) -> bool:
+        """Return once the fate of what a call was merged into is known; whether Stripe took it."""
+        if batch.taken is None:
             waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-            self._waiting.setdefault(number, []).append(waiter)
-            waiters.append(waiter)
-        self.wake()
-        return all(await asyncio.gather(*waiters))
+            self._waiting.setdefault(batch.number, []).append(waiter)
+            self.wake()
+            await waiter
+        return bool(batch.taken)
 
     @property
     def _priority(self) -> Priority:

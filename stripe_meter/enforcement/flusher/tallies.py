@@ -29,7 +29,7 @@ _NOTHING: Final = Decimal(0)
 class Tally:
     """Open usage of one key. There may be 100,000 of them, so what can be worked out is not kept."""
 
-    __slots__ = ("_books", "_period_end", "calls", "number", "off_price", "quantity", "since", "unit_amount")
+    __slots__ = ("_books", "_period_end", "calls", "number", "off_price", "quantity", "since", "taken", "unit_amount")
 
     def __init__(self, books: Tallies, number: int, since: float, unit_amount: Decimal, period_end: int) -> None:
         self._books = books
@@ -41,6 +41,8 @@ class Tally:
         self.off_price = _NOTHING
         self.quantity = 0
         self.calls = 0
+        #: Whether Stripe took it; None while that is open.
+        self.taken: bool | None = None
 
     @property
     def amount(self) -> Decimal:
@@ -218,12 +220,14 @@ class Tallies:
     def delivered(self, sealed: Sealed) -> None:
         with self._lock:
             self._land(sealed.key)
+            sealed.tally.taken = True
             self._delivered += sealed.tally.calls
             self._events += 1
 
     def rejected(self, sealed: Sealed) -> None:
         with self._lock:
             self._land(sealed.key)
+            sealed.tally.taken = False
             self._rejected += sealed.tally.calls
 
     def _land(self, key: Key) -> None:
@@ -237,10 +241,6 @@ class Tallies:
         with self._lock:
             flying, keys, tallies = list(self._in_flight.values()), list(self._open), list(self._open.values())
         return chain(((sealed.key, sealed.tally) for sealed in flying), zip(keys, tallies, strict=True))
-
-    def pending_numbers(self, customer: str, event_name: str) -> set[int]:
-        """Which tallies hold usage of this customer and meter right now."""
-        return {tally.number for key, tally in self.pending() if key[0] == customer and key[1] == event_name}
 
     @property
     def is_empty(self) -> bool:

@@ -15,9 +15,9 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from stripe_meter.domain.usage import Charge
+from stripe_meter.domain.usage import Batch, Charge
 from stripe_meter.enforcement.flusher.exposure import Exposure
-from stripe_meter.enforcement.flusher.inline import InlineExecutor
+from stripe_meter.enforcement.flusher.lookups import LookUps
 from stripe_meter.enforcement.flusher.remainder import Holdings, Remainder
 from stripe_meter.enforcement.flusher.tallies import FlusherStats, Tallies
 from stripe_meter.errors import StripeMeterError, StripeUnavailable
@@ -161,10 +161,10 @@ class StripeThread:
         if self._loop is not None and not self._closed:
             self.in_loop(lambda: self.errand(self._with_gateway(work)))
 
-    async def delivered(self, customer: str, event_name: str) -> bool:
-        """Wait, within the deadline, until Stripe has what this customer has pending on this meter; whether it has."""
+    async def delivered(self, batch: Batch) -> bool:
+        """Wait, within the deadline, until Stripe has what a call was merged into; whether it has."""
         try:
-            return await self.call(lambda _: self._delivered(customer, event_name), self.deadline)
+            return await self.call(lambda _: self._delivered(batch), self.deadline)
         except StripeMeterError:
             return False
 
@@ -253,7 +253,7 @@ class StripeThread:
 
     def _main(self) -> None:
         loop = asyncio.new_event_loop()
-        loop.set_default_executor(InlineExecutor(1))
+        loop.set_default_executor(LookUps(1))
         try:
             loop.run_until_complete(self._live(loop))
         finally:
@@ -303,9 +303,9 @@ class StripeThread:
         # A call that ended meanwhile may have been charged.
         await self._drained()
 
-    async def _delivered(self, customer: str, event_name: str) -> bool:
+    async def _delivered(self, batch: Batch) -> bool:
         assert self._sender is not None
-        return await self._sender.delivered(customer, event_name)
+        return await self._sender.delivered(batch)
 
     def _hurry(self) -> None:
         if self._sender is not None:
