@@ -104,12 +104,12 @@ class Sender:
 
     async def delivered(self, batch: Batch) -> bool:
         """Return once the fate of what a call was merged into is known; whether Stripe took it."""
-        if batch.taken is None:
-            waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-            self._waiting.setdefault(batch.number, []).append(waiter)
-            self.wake()
-            await waiter
-        return bool(batch.taken)
+        if batch.taken is not None:
+            return batch.taken
+        waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(batch.number, []).append(waiter)
+        self.wake()
+        return await waiter
 
     @property
     def _priority(self) -> Priority:
